@@ -1,0 +1,1 @@
+"""The DWCP agent: takes, verifies and commits content over mutual TLS."""
