@@ -3,10 +3,19 @@
 An action is one file under ``golive/actions/``; it registers itself under the name that runbooks use (``uses: traffic.shift``).
 ``probe`` says what is true now, per target (a host, a gateway, or ``"environment"``); ``apply`` makes it true for the targets in
 ``todo`` and is safe to run twice; ``undo`` takes it back; ``budget`` is the longest time it may take.
+
+What else the engine reads from an action is set by the decorator :func:`action` where the class does not say it:
+
+``Params``   pydantic model of the step's ``with:`` (default: nothing may be given)
+``watch``    True for actions that observe for a time and have nothing to find: no probe; when interrupted they start from zero (False)
+``verify``   True to have the engine probe again after ``apply``, and take nothing but DONE everywhere for a PASS (False)
+``reach``    ``reach(params) -> Reach``: how far towards the users the step brings the candidate (``Reach.NONE``)
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,9 +23,30 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from golive.gates.verdict import Verdict
+from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Action", "Finding", "Findings", "Found", "Outcome", "StepContext", "action", "registered"]
+from golive.gates.verdict import Verdict
+from golive.runbook.clock import Pace
+
+__all__ = [
+    "MARK",
+    "Action",
+    "Finding",
+    "Findings",
+    "Found",
+    "NoParams",
+    "Outcome",
+    "Reach",
+    "StepContext",
+    "StepStopped",
+    "Stop",
+    "action",
+    "complete",
+    "registered",
+]
+
+MARK = "GOLIVE_MARK"
+"""Environment variable by which a later controller recognises the processes of an earlier one."""
 
 JSON = dict[str, Any]
 
@@ -40,6 +70,49 @@ class Finding:
 
 
 Findings = Mapping[str, Finding]
+
+
+class Reach(Enum):
+    """How far towards the users a step brings the candidate. Decides what a failure means: hold, or go back."""
+
+    NONE = "none"
+    CANDIDATE = "candidate"
+    """Puts something of the candidate on hosts."""
+    TRAFFIC = "traffic"
+    """Sends users to the candidate."""
+    FINAL = "final"
+    """Takes away the way back (the incumbent goes): from here on a failure holds and never rolls back."""
+
+
+class NoParams(BaseModel):
+    """``with:`` of an action that takes nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StepStopped(Exception):
+    """Raised inside a step that was asked to end: by a budget, a trigger, a signal or a lost lease."""
+
+
+class Stop:
+    """How a running step is asked to end. Set once; the first reason stays."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self.reason = ""
+
+    def request(self, reason: str) -> None:
+        if not self._asked.is_set():
+            self.reason = reason
+            self._asked.set()
+
+    def __call__(self) -> bool:
+        """Whether the step was asked to end."""
+        return self._asked.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits for the request in real time; True when it came."""
+        return self._asked.wait(timeout_s)
 
 
 @dataclass(frozen=True)
@@ -69,8 +142,10 @@ class StepContext:
     """Release id ``<version>-<digest12>`` that is to go live."""
     incumbent: str | None
     """Release id that serves now; None before the first."""
+    load: str
+    """Release id of the pinned load client."""
     params: Mapping[str, Any]
-    """The step's ``with:``, validated by the action's own ``Params`` model."""
+    """The step's ``with:`` after the action's own ``Params`` model: defaults filled in, durations as timedelta, keys as in the YAML."""
     clock: Any  # golive.runbook.clock.Clock
     workdir: Path
     """A directory of this step's own under the run's directory."""
@@ -80,6 +155,34 @@ class StepContext:
     """All facts of a kind that this run has journaled so far, oldest first."""
     tell: Callable[[str, JSON], None]
     """Tells the views something transient (progress, live figures). Never journaled."""
+    pace: Pace = field(default_factory=Pace)
+    """Scales the step's own durations: ``ctx.pace.watch(ten_minutes)``."""
+    attempt: int = 1
+    """1 for the first try of this step in this run."""
+    stop: Stop = field(default_factory=Stop)
+    """Long steps look at it, or sleep by :meth:`sleep`; subprocesses are ended by the engine."""
+    mark: str = ""
+    """``<env>/<run>/<token>``: marks this process's children."""
+    began: Callable[[int, str], None] = lambda pid, what: None
+    """``began(pid, what)`` right after starting a process: journals pid and start time, so that a later controller can end it."""
+    ended: Callable[[int], None] = lambda pid: None
+    """``ended(pid)`` after it was waited for."""
+    ensure: Callable[[], None] = lambda: None
+    """Raises Occupied when this process no longer holds the environment. The engine calls it before ``apply``, long steps more often."""
+
+    def sleep(self, seconds: float) -> None:
+        """Waits ``seconds`` of monotonic time. Raises StepStopped as soon as the step is asked to end."""
+        if not self.clock.sleep(seconds, self.stop):
+            raise StepStopped(self.stop.reason)
+
+    def check(self) -> None:
+        """Raises StepStopped when the step was asked to end."""
+        if self.stop():
+            raise StepStopped(self.stop.reason)
+
+    def child_env(self) -> dict[str, str]:
+        """Environment for every process that a step starts on the controller. It carries the mark, also to grandchildren."""
+        return {**os.environ, MARK: self.mark}
 
 
 class Action(Protocol):
@@ -87,6 +190,11 @@ class Action(Protocol):
 
     name: str
     budget: timedelta
+    Params: type[BaseModel]
+    watch: bool
+    verify: bool
+
+    def reach(self, params: Mapping[str, Any]) -> Reach: ...
 
     def probe(self, ctx: StepContext) -> Findings: ...
 
@@ -95,13 +203,26 @@ class Action(Protocol):
     def undo(self, ctx: StepContext) -> Outcome: ...
 
 
+def _reaches_nothing(self: Any, params: Mapping[str, Any]) -> Reach:
+    return Reach.NONE
+
+
+def complete(cls: type[Any]) -> type[Any]:
+    """Gives an action class the defaults listed at the top of this module."""
+    for name, default in (("Params", NoParams), ("watch", False), ("verify", False), ("reach", _reaches_nothing)):
+        if not hasattr(cls, name):
+            setattr(cls, name, default)
+    return cls
+
+
 _registry: dict[str, Action] = {}
 
 
 def action(cls: type[Any]) -> type[Any]:
-    """Class decorator: registers one instance under ``cls.name``."""
+    """Class decorator: registers one instance under ``cls.name``, and fills in what the class does not say."""
     if cls.name in _registry:
         raise ValueError(f"two actions are called {cls.name!r}")
+    complete(cls)
     _registry[cls.name] = cls()
     return cls
 
