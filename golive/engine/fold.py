@@ -1,0 +1,342 @@
+"""What a run is now: the fold of its records. Pure functions; reads nothing, decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from golive.engine.journal import Record
+from golive.engine.process import Process
+
+__all__ = ["BACK", "EnvironmentState", "RunState", "StageState", "StepState", "advance", "environment_state", "fold", "step_key"]
+
+JSON = dict[str, Any]
+
+BACK = "rollback:"
+"""Prefix of the stages of the rollback runbook in journal and state."""
+
+_OUTCOMES = ("succeeded", "rolled-back", "failed", "aborted")
+
+
+@dataclass
+class StageState:
+    """One stage of a run. ``status``: waiting, running, done, skipped."""
+
+    status: str = "waiting"
+    due: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    owner: str | None = None
+
+
+@dataclass
+class StepState:
+    """One step of a run. ``status``: intended, done (only by PASS), stopped (any other verdict), interrupted."""
+
+    uses: str = ""
+    status: str = "intended"
+    verdict: str | None = None
+    attempt: int = 0
+    changed: int = 0
+    summary: str = ""
+    started: str | None = None
+    ended: str | None = None
+    seconds: float = 0.0
+    reach: str = "none"
+    holding_until: str | None = None
+    """Set while the step is tried again under ``hold ... then ...``."""
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "PASS"
+
+    @property
+    def open(self) -> bool:
+        """An intent stands without an outcome: nobody knows what is true until it is probed."""
+        return self.status in ("intended", "interrupted")
+
+
+@dataclass
+class RunState:
+    """Everything that is known about one run."""
+
+    env: str = ""
+    run: str | None = None
+    outcome: str = "none"
+    """One of none, running, held, succeeded, rolled-back, failed, aborted."""
+    release: str | None = None
+    incumbent: str | None = None
+    load: str | None = None
+    runbook: str | None = None
+    runbook_digest: str | None = None
+    pace: str | None = None
+    begin: str | None = None
+    """When the first stage was due; the times of all others follow from it."""
+    first_stage: str | None = None
+    last_stage: str | None = None
+    already_live: bool = False
+    signed_off: bool = False
+    stage: str | None = None
+    step: str | None = None
+    stages: dict[str, StageState] = field(default_factory=dict)
+    steps: dict[str, StepState] = field(default_factory=dict)
+    """By :func:`step_key`."""
+    traffic: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Per gateway, percent by release id, as last seen."""
+    max_candidate_weight: float = 0
+    deployed: bool = False
+    """Something of the candidate may be on hosts."""
+    exposed: bool = False
+    """Users may have been sent to the candidate."""
+    final: bool = False
+    """The way back may be gone: the incumbent is being retired."""
+    gates: list[JSON] = field(default_factory=list)
+    guard: list[JSON] = field(default_factory=list)
+    processes: list[JSON] = field(default_factory=list)
+    """Started on a controller and not seen to end."""
+    triggers: list[JSON] = field(default_factory=list)
+    requests: dict[str, int] = field(default_factory=lambda: {"total": 0, "failed": 0})
+    rolling_back: bool = False
+    rollback: JSON | None = None
+    """``reason``, ``breach_at``, ``started``, ``traffic_back_at``, ``seconds_to_traffic_back``, ``ended``, ``left``."""
+    held: JSON | None = None
+    """``reason`` and ``do``: what stands in the way, and what a person can do."""
+    bugs: list[JSON] = field(default_factory=list)
+    attempts: int = 0
+    """How many processes have worked on this run."""
+    token: int = 0
+    started: str | None = None
+    ended: str | None = None
+    seq: int = 0
+    """The last record seen."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the run is to be continued: started, and not closed for good."""
+        return self.outcome in ("running", "held")
+
+    @property
+    def left(self) -> list[Process]:
+        """Processes that may still run on some controller."""
+        return [Process(**entry) for entry in self.processes]
+
+    def step_state(self, stage: str, step: str) -> StepState | None:
+        return self.steps.get(step_key(stage, step))
+
+    def to_json(self) -> JSON:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: JSON) -> RunState:
+        """The state that :meth:`to_json` wrote."""
+        stages = {name: StageState(**value) for name, value in data["stages"].items()}
+        steps = {name: StepState(**value) for name, value in data["steps"].items()}
+        return cls(**{**data, "stages": stages, "steps": steps})
+
+
+@dataclass
+class EnvironmentState:
+    """What the whole journal says about an environment."""
+
+    env: str
+    incumbent: str | None = None
+    last: RunState = field(default_factory=RunState)
+
+
+def step_key(stage: str, step: str) -> str:
+    return f"{stage}/{step}"
+
+
+def fold(records: Iterable[Record]) -> RunState:
+    """The state of a run after ``records``, which are all of that run, oldest first."""
+    state = RunState()
+    for record in records:
+        advance(state, record)
+    return state
+
+
+def environment_state(env: str, records: Iterable[Record]) -> EnvironmentState:
+    """Incumbent and last run after ``records`` of the whole environment, oldest first.
+
+    The incumbent is the candidate of the last run that was signed off; before the first of these, what the last run was told.
+    """
+    state = EnvironmentState(env, last=RunState(env=env))
+    for record in records:
+        if record.run != state.last.run:
+            state.last = RunState(env=env)
+        advance(state.last, record)
+        if record.kind == "run.started":
+            state.incumbent = state.last.incumbent
+        elif record.kind == "run.finished" and state.last.signed_off:
+            state.incumbent = state.last.release
+    return state
+
+
+def advance(state: RunState, record: Record) -> None:
+    """Takes one more record into ``state``. Kinds that mean nothing to it only move ``seq``."""
+    state.env, state.run, state.seq, state.token = record.env, record.run, record.seq, record.token
+    change = _CHANGES.get(record.kind)
+    if change is not None:
+        change(state, record)
+
+
+def _run_started(state: RunState, record: Record) -> None:
+    data = record.data
+    state.outcome, state.started, state.attempts = "running", record.at, 1
+    for name in ("incumbent", "load", "runbook", "runbook_digest", "pace", "begin", "first_stage", "last_stage"):
+        setattr(state, name, data.get(name))
+    state.release = data.get("candidate")
+    state.already_live = bool(data.get("already_live"))
+
+
+def _run_resumed(state: RunState, record: Record) -> None:
+    state.outcome, state.held = "running", None
+    state.attempts += 1
+
+
+def _run_held(state: RunState, record: Record) -> None:
+    state.outcome, state.held = "held", {"reason": record.data.get("reason", ""), "do": record.data.get("do", "")}
+
+
+def _run_finished(state: RunState, record: Record) -> None:
+    outcome = record.data.get("outcome")
+    state.outcome = outcome if outcome in _OUTCOMES else "failed"
+    state.ended, state.held = record.at, None
+    state.signed_off = bool(record.data.get("signed_off")) and state.outcome == "succeeded"
+
+
+def _stage(status: str) -> Callable[[RunState, Record], None]:
+    def change(state: RunState, record: Record) -> None:
+        name = record.stage or ""
+        stage = state.stages.setdefault(name, StageState())
+        stage.status = status
+        if status == "waiting":
+            stage.due = record.data.get("due")
+        elif status == "running":
+            stage.started, stage.owner, state.step = record.at, record.data.get("owner"), None
+        else:
+            stage.ended = record.at
+        if status in ("waiting", "running"):
+            state.stage = name
+
+    return change
+
+
+def _step(state: RunState, record: Record) -> StepState:
+    state.stage, state.step = record.stage, record.step
+    return state.steps.setdefault(step_key(record.stage or "", record.step or ""), StepState())
+
+
+def _step_intent(state: RunState, record: Record) -> None:
+    step, data = _step(state, record), record.data
+    step.uses, step.attempt, step.reach = str(data.get("uses", "")), int(data.get("attempt", 1)), str(data.get("reach", "none"))
+    step.status, step.verdict, step.started, step.ended = "intended", None, record.at, None
+    if not str(record.stage).startswith(BACK):
+        state.deployed = state.deployed or step.reach in ("candidate", "traffic")
+        state.exposed = state.exposed or step.reach == "traffic"
+        state.final = state.final or step.reach == "final"
+
+
+def _step_outcome(state: RunState, record: Record) -> None:
+    step, data = _step(state, record), record.data
+    step.verdict, step.summary = str(data.get("verdict")), str(data.get("summary", ""))
+    step.uses = str(data.get("uses", step.uses))
+    step.attempt = int(data.get("attempt", step.attempt))
+    step.changed += int(data.get("changed", 0))
+    step.seconds = float(data.get("seconds") or 0)
+    step.status, step.ended = ("done" if step.passed else "stopped"), record.at
+    if step.passed:
+        step.holding_until = None
+    targets = data.get("targets")
+    for target, seen in (targets if isinstance(targets, dict) else {}).items():
+        if isinstance(seen, dict) and isinstance(seen.get("weights"), dict):
+            _weights(state, target, seen["weights"])
+
+
+def _step_interrupted(state: RunState, record: Record) -> None:
+    _step(state, record).status = "interrupted"
+
+
+def _step_holding(state: RunState, record: Record) -> None:
+    _step(state, record).holding_until = record.data.get("until")
+
+
+def _traffic_set(state: RunState, record: Record) -> None:
+    weights = record.data.get("weights")
+    if isinstance(weights, dict):
+        _weights(state, str(record.data.get("gateway", "")), weights)
+
+
+def _weights(state: RunState, gateway: str, weights: JSON) -> None:
+    state.traffic[gateway] = {release: float(percent) for release, percent in weights.items() if isinstance(percent, int | float)}
+    # When candidate and incumbent are one release, its weight says nothing about a shift.
+    if state.release != state.incumbent:
+        candidate = state.traffic[gateway].get(state.release or "", 0)
+        state.max_candidate_weight = max(state.max_candidate_weight, candidate)
+        state.deployed = state.deployed or candidate > 0
+        state.exposed = state.exposed or candidate > 0
+
+
+def _requests(state: RunState, record: Record) -> None:
+    state.requests = {key: int(record.data.get(key) or 0) for key in ("total", "failed")}
+
+
+def _append_to(name: str) -> Callable[[RunState, Record], None]:
+    def change(state: RunState, record: Record) -> None:
+        getattr(state, name).append({**record.data, "at": record.at, "stage": record.stage, "step": record.step})
+
+    return change
+
+
+def _process_started(state: RunState, record: Record) -> None:
+    names = ("pid", "start", "host", "machine", "boot", "namespace", "what")
+    if all(name in record.data for name in names):
+        state.processes.append({name: record.data[name] for name in names})
+
+
+def _process_ended(state: RunState, record: Record) -> None:
+    gone = (record.data.get("host"), record.data.get("pid"), record.data.get("start"))
+    state.processes = [entry for entry in state.processes if (entry["host"], entry["pid"], entry["start"]) != gone]
+
+
+def _rollback_started(state: RunState, record: Record) -> None:
+    state.rolling_back = True
+    data = record.data
+    state.rollback = {**(state.rollback or {}), "reason": data.get("reason"), "breach_at": data.get("breach_at"), "started": record.at}
+
+
+def _rollback_traffic_back(state: RunState, record: Record) -> None:
+    back = {"traffic_back_at": record.at, "seconds_to_traffic_back": record.data.get("seconds")}
+    state.rollback = {**(state.rollback or {}), **back}
+
+
+def _rollback_finished(state: RunState, record: Record) -> None:
+    state.rollback = {**(state.rollback or {}), "ended": record.at, "left": record.data.get("left", [])}
+
+
+_CHANGES: dict[str, Callable[[RunState, Record], None]] = {
+    "run.started": _run_started,
+    "run.resumed": _run_resumed,
+    "run.held": _run_held,
+    "run.finished": _run_finished,
+    "stage.waiting": _stage("waiting"),
+    "stage.started": _stage("running"),
+    "stage.done": _stage("done"),
+    "stage.skipped": _stage("skipped"),
+    "step.intent": _step_intent,
+    "step.outcome": _step_outcome,
+    "step.interrupted": _step_interrupted,
+    "step.holding": _step_holding,
+    "traffic.set": _traffic_set,
+    "requests": _requests,
+    "gate": _append_to("gates"),
+    "guard": _append_to("guard"),
+    "trigger": _append_to("triggers"),
+    "bug": _append_to("bugs"),
+    "process.started": _process_started,
+    "process.ended": _process_ended,
+    "rollback.started": _rollback_started,
+    "rollback.traffic-back": _rollback_traffic_back,
+    "rollback.finished": _rollback_finished,
+}

@@ -1,0 +1,45 @@
+"""What other processes ask of the one that holds the lease: left in a table of its own, outside the chain, taken by the running loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from golive.engine.process import owner
+from golive.engine.store import Store, requests
+from golive.runbook.clock import Clock
+
+__all__ = ["Request", "ask", "pending", "taken"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing asked for and not yet taken."""
+
+    id: int
+    kind: str
+    reason: str
+    owner: str
+    at: str
+
+
+def ask(store: Store, env: str, kind: str, reason: str, clock: Clock) -> int:
+    """Leaves a request for whoever holds ``env``; returns its id."""
+    values = {"env": env, "kind": kind, "reason": reason, "owner": owner(), "at": clock.now().isoformat(timespec="microseconds")}
+    with store.writing() as connection:
+        key = connection.execute(sa.insert(requests).values(**values)).inserted_primary_key
+    return int(key[0]) if key else 0
+
+
+def pending(store: Store, env: str) -> list[Request]:
+    """Requests that no run has taken, oldest first."""
+    query = sa.select(requests).where(requests.c.env == env, requests.c.taken.is_(None)).order_by(requests.c.id)
+    with store.reading() as connection:
+        return [Request(row.id, row.kind, row.reason, row.owner, row.at) for row in connection.execute(query)]
+
+
+def taken(store: Store, env: str, ids: list[int], run: str) -> None:
+    """Marks requests as taken by ``run``. Called after the journal has them, so that none is lost; one taken twice does no harm."""
+    with store.writing() as connection:
+        connection.execute(sa.update(requests).where(requests.c.env == env, requests.c.id.in_(ids)).values(taken=run))
