@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from golive.onhost import durable, fence
+from golive.onhost.admission import AdmissionRuntime, admits
 from golive.onhost.failures import Refused
 from golive.onhost.haproxy import Runtime
 from golive.onhost.places import Places
@@ -43,12 +44,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 class Gateway:
-    """Weights and slots of the gateway on this host. Everything that changes them does so inside `locked`."""
+    """Weights and slots of the gateway on this host (or of its own agents, where they admit sessions themselves).
+
+    Everything that changes them does so inside `locked`.
+    """
 
     def __init__(self, places: Places) -> None:
         self.state = places.gateway
         self.run_dir = places.root / "run/dwcp-gateway"
-        self.runtime = Runtime(self.run_dir / "haproxy.sock")
+        self.runtime: Runtime | AdmissionRuntime = AdmissionRuntime(places) if admits(places) else Runtime(self.run_dir / "haproxy.sock")
         self.weights_map = self.state / "weights.map"
         self.releases_map = self.state / "releases.map"
         self.slots_map = self.state / "slots.map"
