@@ -44,9 +44,8 @@ class Lock:
     def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Like ``subprocess.run`` with captured text, for a child that keeps the lock should this process die."""
         kept = (*options.pop("pass_fds", ()), self.descriptor)
-        return subprocess.run(
-            list(command), pass_fds=kept, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, **options
-        )
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run(list(command), pass_fds=kept, capture_output=True, text=True, errors="replace", check=False, **options)
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import json
+import os
 import pkgutil
 import re
 import sys
@@ -22,6 +24,8 @@ from golive.onhost.places import Places
 __all__ = ["main"]
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_HOST_SAYS_NO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""Errors of the host, not of this program: disk full, read-only, broken."""
 _FRAME = frozenset({"verb", "root", "token", "run", "wait"})
 
 
@@ -31,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if module.name not in ("main", "build"):
             importlib.import_module(f"{package.__name__}.{module.name}")
     options = _parser().parse_args(argv)
+    os.umask(0o022)
     chosen: Verb = options.verb
     places = Places(Path(options.root))
     try:
@@ -39,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(failure, file=sys.stderr)
         return failure.exit_code
     except OSError as error:
-        print(f"dwcp-host {chosen.name} failed on this host: {error}.", file=sys.stderr)
-        return 1
+        print(f"dwcp-host {chosen.name} failed on this host: {error}; run it again when that is mended.", file=sys.stderr)
+        return 4 if error.errno in _HOST_SAYS_NO else 1
     except Exception:
         traceback.print_exc()
         return 1
