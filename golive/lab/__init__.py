@@ -1,0 +1,1 @@
+"""The embedded default: hosts, networks and keys that the toolkit makes on the operator's own machine."""

@@ -1,0 +1,1 @@
+"""The Terraform provider ``dwcp``: networks, hosts and WAN links of the lab, and machines that exist already."""
