@@ -1,0 +1,47 @@
+"""A check has no lasting effect to probe for: it is done anew each time its step runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from golive.actions.port import Finding, Findings, Found, Outcome, StepContext
+from golive.errors import GoliveError
+from golive.fleet.model import Host
+from golive.gates.verdict import Verdict
+
+__all__ = ["Check", "on_each"]
+
+
+class Check:
+    """Base of actions that only look. Subclasses write ``apply``."""
+
+    budget = timedelta(minutes=5)
+
+    def probe(self, ctx: StepContext) -> Findings:
+        return {"environment": Finding(Found.ABSENT, "a check is done anew each time")}
+
+    def undo(self, ctx: StepContext) -> Outcome:
+        return Outcome(Verdict.PASS, "a check leaves nothing behind")
+
+
+def on_each(hosts: Sequence[Host], look: Callable[[Host], str], what: str) -> Outcome:
+    """Runs ``look`` on all hosts at once; it returns what it saw, or raises. PASS only when every host was seen and was right."""
+
+    def one(host: Host) -> tuple[str, str | None]:
+        try:
+            return look(host), None
+        except GoliveError as error:
+            return "", str(error)
+
+    with ThreadPoolExecutor(max_workers=min(32, max(1, len(hosts)))) as pool:
+        seen: Mapping[str, tuple[str, str | None]] = dict(zip([h.name for h in hosts], pool.map(one, hosts), strict=True))
+    wrong = [trouble for _, trouble in seen.values() if trouble is not None]
+    data = {"hosts": {name: trouble or said for name, (said, trouble) in seen.items()}}
+    if not hosts:
+        return Outcome(Verdict.ERROR, f"{what}: there are no hosts to look at", data)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        return Outcome(Verdict.FAIL, f"{what}: {wrong[0]}{more}", data)
+    return Outcome(Verdict.PASS, f"{what}: {len(hosts)} of {len(hosts)} hosts", data)

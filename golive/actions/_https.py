@@ -1,0 +1,37 @@
+"""HTTPS to the fleet with the operator's certificate; the only way actions talk to services."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from golive.environment import Environment
+from golive.errors import Unreachable
+
+__all__ = ["client", "get"]
+
+
+def _context(env: Environment) -> ssl.SSLContext:
+    pki = env.state / "pki"
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(pki / "operator.crt", pki / "operator.key")
+    return context
+
+
+@contextmanager
+def client(env: Environment, *, timeout_s: float = 5) -> Iterator[httpx.Client]:
+    """A client that shows the operator's certificate and trusts only the environment's CA. No proxy, no redirects."""
+    with httpx.Client(verify=_context(env), timeout=timeout_s, trust_env=False) as opened:
+        yield opened
+
+
+def get(opened: httpx.Client, url: str, host: str) -> httpx.Response:
+    """GET ``url``; raises Unreachable naming ``host`` when nothing answers, returns any answer there is."""
+    try:
+        return opened.get(url)
+    except httpx.HTTPError as error:
+        raise Unreachable(f"{host}: no answer from {url} ({type(error).__name__}: {error})", host=host) from None

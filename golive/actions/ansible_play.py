@@ -1,0 +1,40 @@
+"""``ansible.play``: a playbook has run on every host. Ansible itself is the probe: what is right already stays unchanged."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
+from golive.fleet import ansible, variables
+from golive.gates.verdict import Verdict
+
+__all__ = ["AnsiblePlay"]
+
+
+@action
+class AnsiblePlay:
+    """Plays are at-least-once: a resumed play starts from its first task and finds what it did before."""
+
+    name = "ansible.play"
+    budget = timedelta(minutes=20)
+
+    class Params(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        playbook: str = Field(pattern=r"^[a-z][a-z0-9_]*\.yml$")
+
+    def probe(self, ctx: StepContext) -> Findings:
+        return {"environment": Finding(Found.ABSENT, "Ansible looks at each task anew")}
+
+    def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
+        result = ansible.play_step(ctx, ctx.params["playbook"], extravars=variables.of(ctx.env, ctx.fleet()))
+        trouble = result.trouble()
+        if trouble:
+            return Outcome(Verdict.ERROR if result.unreachable else Verdict.FAIL, trouble, result.as_json())
+        changed = sum(result.changed.values())
+        summary = f"{ctx.params['playbook']} on {len(result.changed)} hosts in {result.duration_s:.0f} s, changed={changed}"
+        return Outcome(Verdict.PASS, summary, result.as_json(), changed=changed)
+
+    def undo(self, ctx: StepContext) -> Outcome:
+        return Outcome(Verdict.PASS, "what a play configured stays")

@@ -1,0 +1,40 @@
+"""``load.start``: the pinned load client offers its traffic at every site."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from golive.actions._world import ask, change, concluded, unknown
+from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
+
+__all__ = ["LoadStart"]
+
+
+@action
+class LoadStart:
+    """Starts ``dwcp-load@<id>`` on host 2 of each site; the client is of a release of its own, so a go-live never replaces its measure."""
+
+    name = "load.start"
+    budget = timedelta(minutes=5)
+    verify = True
+
+    class Params(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+    def probe(self, ctx: StepContext) -> Findings:
+        answers = ask(ctx, ctx.fleet().loads)
+        found: dict[str, Finding] = unknown(answers)
+        for name, answer in answers.items():
+            if answer.data is not None:
+                on = any(e["id"] == ctx.load and e["active"] and e["enabled"] for e in answer.data["load"])
+                found[name] = Finding(Found.DONE if on else Found.ABSENT, "running" if on else "not running")
+        return found
+
+    def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
+        hosts = [h for h in ctx.fleet().loads if h.name in todo]
+        return concluded(change(ctx, hosts, "load-start", ctx.load, timeout_s=60), f"load {ctx.load} runs at {len(hosts)} sites")
+
+    def undo(self, ctx: StepContext) -> Outcome:
+        return concluded(change(ctx, ctx.fleet().loads, "load-stop", ctx.load, timeout_s=60), "load stopped")

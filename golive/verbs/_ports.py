@@ -1,0 +1,126 @@
+"""What a run uses of the outside: hosts to fence, the beat that keeps the guards quiet, the alerts that send it back."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from golive import actions
+from golive.actions._https import client, get
+from golive.actions._traffic import TTL_S, traffic
+from golive.actions._world import command, world
+from golive.actions.port import Finding, Findings, Found, StepContext, registered
+from golive.engine import Ports, Trigger
+from golive.environment import Environment
+from golive.errors import GoliveError, Unprepared, Unreachable
+from golive.fleet.inventory import read_fleet
+from golive.traffic import Heartbeat
+
+__all__ = ["ports_of"]
+
+_NOT_FOUND = 127
+"""A shell's exit status for a command that does not exist: a bare host has nothing to fence."""
+
+
+def ports_of(env: Environment) -> Ports:
+    """The ports of a real environment: its fleet over SSH, all actions, both watchers."""
+    actions.load_all()
+    return Ports(
+        fleet=lambda: read_fleet(env),
+        fence=lambda token, run: _fence(env, token, run),
+        watchers=(BeatWatcher(), AlertWatcher()),
+        actions=registered(),
+    )
+
+
+def _fence(env: Environment, token: int, run: str) -> Findings:
+    """Every host refuses older tokens from now on; waits on each for what still runs there."""
+    try:
+        fleet = read_fleet(env)
+    except Unprepared:
+        return {}
+    shell, found = world(env, fleet).shell, {}
+    for privileged in (True, False):
+        hosts = [h for h in fleet.hosts if (h.ssh_user == "root") is privileged]
+        words = ("dwcp-host", "fence", "--token", str(token), "--run", run)
+        for name, got in shell.each(hosts, command(hosts[0], *words), timeout_s=150).items() if hosts else ():
+            if isinstance(got, GoliveError):
+                found[name] = Finding(Found.UNKNOWN, str(got))
+            elif got.rc == _NOT_FOUND or b"command not found" in got.stderr:
+                found[name] = Finding(Found.DONE, "a bare host: nothing of the toolkit is on it")
+            elif got.rc != 0:
+                said = got.stderr.decode(errors="replace").strip().splitlines()
+                found[name] = Finding(Found.UNKNOWN, said[-1] if said else f"dwcp-host fence ended with {got.rc}")
+            else:
+                found[name] = Finding(Found.DONE, f"token {token}")
+    return found
+
+
+class BeatWatcher:
+    """Beats on every gateway; a guard that acted, a refused beat or a gateway that takes none sends the run back."""
+
+    name = "guard"
+
+    def __init__(self) -> None:
+        self._heart: Heartbeat | None = None
+
+    def start(self, ctx: StepContext) -> None:
+        self._heart = Heartbeat(traffic(ctx).beat)
+        self._heart.__enter__()
+
+    def stop(self) -> None:
+        if self._heart is not None:
+            self._heart.__exit__(None, None, None)
+            self._heart = None
+
+    def poll(self) -> Trigger | None:
+        if self._heart is None:
+            return None
+        trouble = self._heart.pulse().trouble(TTL_S)
+        return Trigger(self.name, trouble) if trouble else None
+
+
+class AlertWatcher:
+    """Asks Prometheus every two seconds whether an alert about the candidate fires.
+
+    Not knowing is no trigger: gates turn missing data into ERROR, and the guards act on it when no controller is there.
+    """
+
+    name = "alert"
+    every_s = 2.0
+
+    def __init__(self) -> None:
+        self._seen: Trigger | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, ctx: StepContext) -> None:
+        self._seen, self._stop = None, threading.Event()
+        self._thread = threading.Thread(target=self._look, args=(ctx, self._stop), name="alerts", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+            self._thread = None
+
+    def poll(self) -> Trigger | None:
+        return self._seen
+
+    def _look(self, ctx: StepContext, stop: threading.Event) -> None:
+        ops = ctx.fleet().ops
+        with client(ctx.env) as opened:
+            while not stop.wait(self.every_s):
+                try:
+                    answer = get(opened, f"https://{ops.address}:9090/api/v1/alerts", ops.name)
+                    alerts: list[dict[str, Any]] = answer.json()["data"]["alerts"]
+                except (Unreachable, ValueError, KeyError, TypeError):
+                    continue
+                for alert in alerts:
+                    labels = alert.get("labels", {})
+                    if alert.get("state") == "firing" and labels.get("release") == ctx.candidate:
+                        where = f" on {labels['host']}" if "host" in labels else ""
+                        said = alert.get("annotations", {}).get("summary", "")
+                        self._seen = Trigger(self.name, f"{labels.get('alertname')}{where}: {said}", alert.get("activeAt", ""), labels)
+                        return

@@ -1,0 +1,105 @@
+"""``inv golive``, ``inv stage``, ``inv rollback``: a run from here to its end."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from golive.views.status import status_json
+
+from golive import actions, engine, releases, runbook
+from golive.engine import RunState
+from golive.environment import ROOT, Environment
+from golive.runbook import Pace, Runbook
+from golive.verbs._ports import ports_of
+from golive.verbs.result import Result
+
+__all__ = ["golive", "rollback", "runbooks"]
+
+Tell = Callable[[str, dict[str, Any]], None]
+
+
+def runbooks() -> tuple[Runbook, Runbook]:
+    """The way forward and the way back, checked against the actions there are. Raises BadInput with file and line."""
+    actions.load_all()
+    known = actions.registered()
+    return runbook.load(ROOT / "runbooks/golive.yaml", known), runbook.load(ROOT / "runbooks/rollback.yaml", known)
+
+
+def golive(
+    env: Environment,
+    *,
+    release: str | None = None,
+    pace: str | None = None,
+    from_stage: str | None = None,
+    until_stage: str | None = None,
+    tell: Tell = lambda kind, data: None,
+) -> Result:
+    """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over."""
+    forward, back = runbooks()
+    speed = Pace.named(pace or env.settings.pace, env.policy)
+    candidate, incumbent, load = _ids(env, release)
+    state = engine.run(
+        env,
+        forward,
+        back,
+        candidate=candidate,
+        incumbent=incumbent,
+        load=load,
+        pace=speed,
+        ports=ports_of(env),
+        from_stage=from_stage,
+        until_stage=until_stage,
+        tell=tell,
+    )
+    return _result(env, state)
+
+
+def rollback(env: Environment, *, reason: str, pace: str | None = None, tell: Tell = lambda kind, data: None) -> Result:
+    """Everything back on the incumbent, here or by the process that holds the run."""
+    _, back = runbooks()
+    speed = Pace.named(pace or env.settings.pace, env.policy)
+    said = f"{reason} (by {getpass.getuser()}@{socket.gethostname()})"
+    return _result(env, engine.rollback(env, back, reason=said, pace=speed, ports=ports_of(env), tell=tell))
+
+
+def _ids(env: Environment, version: str | None) -> tuple[str, str | None, str]:
+    """Candidate, incumbent and load client, as release ids. An unfinished run keeps the ones it began with."""
+    standing = engine.standing(env)
+    last = standing.last
+    if last.open and last.release and last.load and (version is None or releases.find_id(last.release).version == version):
+        return last.release, last.incumbent, last.load
+    settings = env.settings
+    candidate = _release(env, version or settings.release)
+    incumbent = standing.incumbent
+    if incumbent is None and settings.first_incumbent is not None:
+        incumbent = _release(env, settings.first_incumbent)
+    return candidate, incumbent, _release(env, settings.load_release)
+
+
+def _release(env: Environment, version: str) -> str:
+    """The lab builds and signs what it lacks; everywhere else releases come signed. Verified either way."""
+    made = releases.build(env, version) if env.is_lab and "+" not in version else releases.newest(version)
+    return releases.verified(env, made.id).id
+
+
+def _result(env: Environment, state: RunState) -> Result:
+    return Result(status_json(env, state), _sentence(env, state), engine.exit_code(state))
+
+
+def _sentence(env: Environment, state: RunState) -> str:
+    report = f"./inv report --env {env.name}"
+    if state.outcome == "succeeded" and state.already_live:
+        changed = sum(step.changed for step in state.steps.values())
+        return f"{state.release} is already live in {env.name}; everything was checked, changed={changed}."
+    if state.outcome == "succeeded":
+        return f"{state.release} is live in {env.name} at 100 %, {state.incumbent or 'nothing'} is retired. Report: {report}"
+    if state.outcome == "rolled-back":
+        why = (state.rollback or {}).get("reason", "")
+        return f"Rolled back: {why}. {state.incumbent} serves everything in {env.name}. Report: {report}"
+    if state.outcome == "held":
+        held = state.held or {}
+        return f"Held at {state.stage}/{state.step}: {held.get('reason')} {held.get('do')}".strip()
+    return f"The run ended {state.outcome} at {state.stage}/{state.step}. Report: {report}"
