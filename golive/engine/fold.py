@@ -101,7 +101,7 @@ class RunState:
     rollback: JSON | None = None
     """``reason``, ``breach_at``, ``started``, ``traffic_back_at``, ``seconds_to_traffic_back``, ``ended``, ``left``."""
     held: JSON | None = None
-    """``reason`` and ``do``: what stands in the way, and what a person can do."""
+    """``reason`` and ``do``: what stands in the way, and what a person can do; ``asked``, ``interrupted``: whether they did it."""
     bugs: list[JSON] = field(default_factory=list)
     attempts: int = 0
     """How many processes have worked on this run."""
@@ -196,7 +196,7 @@ def _run_resumed(state: RunState, record: Record) -> None:
 
 
 def _run_held(state: RunState, record: Record) -> None:
-    state.outcome, state.held = "held", {"reason": record.data.get("reason", ""), "do": record.data.get("do", "")}
+    state.outcome, state.held = "held", {key: record.data.get(key) for key in ("reason", "do", "asked", "interrupted")}
 
 
 def _run_finished(state: RunState, record: Record) -> None:
@@ -232,10 +232,16 @@ def _step_intent(state: RunState, record: Record) -> None:
     step, data = _step(state, record), record.data
     step.uses, step.attempt, step.reach = str(data.get("uses", "")), int(data.get("attempt", 1)), str(data.get("reach", "none"))
     step.status, step.verdict, step.started, step.ended = "intended", None, record.at, None
+    _reached(state, record)
+
+
+def _reached(state: RunState, record: Record) -> None:
+    """An intent is enough: what a dead process did of it is not known. A step found done has reached as far, too."""
+    reach = record.data.get("reach")
     if not str(record.stage).startswith(BACK):
-        state.deployed = state.deployed or step.reach in ("candidate", "traffic")
-        state.exposed = state.exposed or step.reach == "traffic"
-        state.final = state.final or step.reach == "final"
+        state.deployed = state.deployed or reach in ("candidate", "traffic")
+        state.exposed = state.exposed or reach == "traffic"
+        state.final = state.final or reach == "final"
 
 
 def _step_outcome(state: RunState, record: Record) -> None:
@@ -246,6 +252,8 @@ def _step_outcome(state: RunState, record: Record) -> None:
     step.changed += int(data.get("changed", 0))
     step.seconds = float(data.get("seconds") or 0)
     step.status, step.ended = ("done" if step.passed else "stopped"), record.at
+    step.reach = str(data.get("reach", step.reach))
+    _reached(state, record)
     if step.passed:
         step.holding_until = None
     targets = data.get("targets")

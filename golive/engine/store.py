@@ -108,9 +108,8 @@ class Store:
             yield
         except SQLAlchemyError as error:
             why = getattr(error, "orig", None) or error
-            raise Held(
-                f"The journal {self.path} cannot be used: {why}. Nothing more was recorded; mend the disk or the file, then repeat the command."
-            ) from error
+            remedy = "Nothing more was recorded; mend the disk or the file, then repeat the command."
+            raise Held(f"The journal {self.path} cannot be used: {why}. {remedy}") from error
 
 
 def _on_connect(connection: sqlite3.Connection, _record: Any) -> None:

@@ -1,0 +1,36 @@
+"""What a run does: journal, lease, loop, recovery, rollback."""
+
+from golive.engine.api import Standing, exit_code, open_journal, request_rollback, rollback, run, standing, state
+from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, StepState, environment_state, fold
+from golive.engine.journal import Head, Journal, Record
+from golive.engine.leftovers import LocalLeftovers
+from golive.engine.ports import Leftovers, Ports, Timing, Trigger, Watcher
+from golive.engine.process import Process
+
+__all__ = [
+    "BACK",
+    "EnvironmentState",
+    "Head",
+    "Journal",
+    "Leftovers",
+    "LocalLeftovers",
+    "Ports",
+    "Process",
+    "Record",
+    "RunState",
+    "StageState",
+    "Standing",
+    "StepState",
+    "Timing",
+    "Trigger",
+    "Watcher",
+    "environment_state",
+    "exit_code",
+    "fold",
+    "open_journal",
+    "request_rollback",
+    "rollback",
+    "run",
+    "standing",
+    "state",
+]

@@ -1,0 +1,313 @@
+"""What verbs call: run, rollback, request_rollback, state, standing."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from golive.engine import requests
+from golive.engine.drive import drive
+from golive.engine.fold import EnvironmentState, RunState, environment_state
+from golive.engine.journal import SqlJournal, Witness
+from golive.engine.lease import Holder, Lease, holder
+from golive.engine.live import Live
+from golive.engine.ports import Ports, Trigger
+from golive.engine.store import Store
+from golive.environment import Environment
+from golive.errors import BadInput, GoliveError, Held
+from golive.runbook import Clock, Pace, RealClock, Runbook
+
+__all__ = ["Standing", "exit_code", "open_journal", "request_rollback", "rollback", "run", "standing", "state"]
+
+JSON = dict[str, Any]
+Tell = Callable[[str, JSON], None]
+
+_EXIT = {"succeeded": 0, "none": 0, "running": 0, "failed": 1, "rolled-back": 3, "held": 4, "aborted": 4}
+
+
+def _silent(kind: str, data: JSON) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an environment stands."""
+
+    incumbent: str | None
+    last: RunState
+    holder: Holder | None
+    """Who holds the environment at this moment; None when no one does."""
+
+
+def run(
+    environment: Environment,
+    runbook: Runbook,
+    rollback_runbook: Runbook,
+    *,
+    candidate: str,
+    incumbent: str | None,
+    pace: Pace,
+    ports: Ports,
+    load: str = "",
+    from_stage: str | None = None,
+    until_stage: str | None = None,
+    tell: Tell = _silent,
+) -> RunState:
+    """Continues the environment's unfinished run, or starts one; returns its state when it stands or is over.
+
+    An unfinished way back is finished, whatever was asked for. ``from_stage`` skips what comes before it; with
+    ``until_stage`` the run is held after that stage, to be continued later; both the same: that stage alone.
+
+    Raises:
+        Occupied: another process holds the environment, or took it over.
+        BadInput: unknown stage, or the unfinished run is of another release or another runbook.
+        Held: the journal is damaged or cannot be written.
+    """
+    for name in (from_stage, until_stage):
+        if name is not None and name not in [stage.name for stage in runbook.stages]:
+            raise BadInput(f"There is no stage {name!r}; known are {', '.join(stage.name for stage in runbook.stages)}.")
+    names = [stage.name for stage in runbook.stages]
+    if from_stage and until_stage and names.index(from_stage) > names.index(until_stage):
+        raise BadInput(f"Stage {from_stage} comes after stage {until_stage}; nothing would run.")
+    with _held(environment, ports) as (store, lease, journal):
+        known = _known(environment, journal)
+        if known.last.open:
+            live = _continued(environment, store, lease, journal, known.last, ports, pace, tell, load)
+            if not known.last.rolling_back:
+                _same(environment, known.last, candidate, runbook)
+            _resume(live)
+            if not live.state.rolling_back and from_stage is not None:
+                _skip_to(live, names[: names.index(from_stage)])
+        else:
+            new = f"{ports.clock.now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+            fresh = RunState(env=environment.name)
+            live = Live(environment, new, store, journal, lease, fresh, ports, pace, tell)
+            _start(live, known, runbook, candidate, incumbent, load, from_stage, until_stage)
+        drive(live, runbook, rollback_runbook, until_stage)
+        return live.state
+
+
+def rollback(
+    environment: Environment, rollback_runbook: Runbook, *, reason: str, pace: Pace, ports: Ports, tell: Tell = _silent
+) -> RunState:
+    """Takes the environment's unfinished run back; returns its state when that is done or stands still.
+
+    When a live process holds the run, it is asked to go back and watched until it has; when it died, this process does it.
+
+    Raises:
+        BadInput: there is nothing to go back from.
+        Held: the run can no longer go back, or the process that holds it does not answer.
+        Occupied: another process took the environment over meanwhile.
+    """
+    if not reason.strip():
+        raise BadInput("A rollback needs a reason: `invoke rollback --env ENV --reason outage`.")
+    found = standing(environment)
+    _can_go_back(environment, found.last)
+    if found.holder is not None:
+        request = request_rollback(environment, reason, clock=ports.clock)
+        result = _asked(environment, request, ports)
+        if result is not None:
+            return result
+    with _held(environment, ports) as (store, lease, journal):
+        known = _known(environment, journal)
+        if not known.last.open:
+            return known.last
+        _can_go_back(environment, known.last)
+        live = _continued(environment, store, lease, journal, known.last, ports, pace, tell, "")
+        _resume(live)
+        drive(live, None, rollback_runbook, None, Trigger("operator", reason))
+        return live.state
+
+
+def request_rollback(environment: Environment, reason: str, *, clock: Clock | None = None) -> int:
+    """Leaves the request that the environment's unfinished run goes back. Its process takes it within a second; without a process,
+    the next one to continue the run does."""
+    return requests.ask(_store(environment), environment.name, "rollback", reason, clock or RealClock())
+
+
+def state(environment: Environment) -> RunState:
+    """The state of the environment's last run; outcome ``none`` before the first."""
+    return standing(environment).last
+
+
+def standing(environment: Environment) -> Standing:
+    """Incumbent, last run and holder of the environment. Only reads."""
+    if not (environment.state / "journal.db").exists():
+        return Standing(None, RunState(env=environment.name), None)
+    store = _store(environment)
+    try:
+        known = environment_state(environment.name, SqlJournal(store, environment.name, RealClock()).read())
+        held_by = holder(store, environment.name)
+        gone = held_by is None or held_by.alive is False
+        return Standing(known.incumbent, known.last, None if gone else held_by)
+    finally:
+        store.close()
+
+
+def open_journal(environment: Environment) -> SqlJournal:
+    """The environment's journal, to read and to verify."""
+    witness = Witness(environment.state / "journal.head")
+    return SqlJournal(_store(environment), environment.name, RealClock(), witness=witness)
+
+
+def exit_code(state: RunState) -> int:
+    """What a process ends with that leaves the run in ``state``."""
+    if state.outcome == "held" and state.held is not None and state.held.get("asked"):
+        return 0
+    return _EXIT[state.outcome]
+
+
+def _store(environment: Environment) -> Store:
+    return Store(environment.state / "journal.db")
+
+
+@contextlib.contextmanager
+def _held(environment: Environment, ports: Ports) -> Iterator[tuple[Store, Lease, SqlJournal]]:
+    """The environment, ours for as long as the block runs, with a journal that was checked."""
+    timing, store = ports.timing, _store(environment)
+    try:
+        lease = Lease.take(store, environment.name, clock=ports.clock, ttl_s=timing.lease_ttl_s, beat_s=timing.lease_beat_s)
+        witness = Witness(environment.state / "journal.head")
+        try:
+            journal = SqlJournal(store, environment.name, ports.clock, token=lambda: lease.token, witness=witness)
+            wrong = journal.verify()
+            if wrong:
+                raise Held(
+                    f"The journal of environment {environment.name} is not what was written: {wrong[0]}"
+                    f"{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. Nothing was changed; look at `invoke status` and the "
+                    f"hosts, and move {environment.state / 'journal.db'} away to begin a new one."
+                )
+            yield store, lease, journal
+        finally:
+            witness.close()
+            with contextlib.suppress(GoliveError):
+                lease.release()
+    finally:
+        store.close()
+
+
+def _known(environment: Environment, journal: SqlJournal) -> EnvironmentState:
+    return environment_state(environment.name, journal.read())
+
+
+def _continued(
+    environment: Environment,
+    store: Store,
+    lease: Lease,
+    journal: SqlJournal,
+    last: RunState,
+    ports: Ports,
+    pace: Pace,
+    tell: Tell,
+    load: str,
+) -> Live:
+    live = Live(environment, last.run or "", store, journal, lease, RunState(), ports, pace, tell)
+    for record in journal.read(last.run):
+        live.take(record)
+    live.state.load = live.state.load or load
+    return live
+
+
+def _start(
+    live: Live,
+    known: EnvironmentState,
+    book: Runbook,
+    candidate: str,
+    incumbent: str | None,
+    load: str,
+    from_stage: str | None,
+    until_stage: str | None,
+) -> None:
+    # Requests that no run took were about a run that is over.
+    stale = [request.id for request in requests.pending(live.store, live.name)]
+    if stale:
+        requests.taken(live.store, live.name, stale, "none")
+    already_live = candidate in (incumbent, known.incumbent)
+    only = from_stage is not None and from_stage == until_stage
+    data = {
+        "candidate": candidate,
+        "incumbent": candidate if already_live else incumbent,
+        "load": load,
+        "already_live": already_live,
+        "runbook": book.name,
+        "runbook_digest": book.digest,
+        "pace": live.pace.name,
+        "begin": live.clock.now(),
+        "first_stage": from_stage or book.stages[0].name,
+        "last_stage": until_stage if only else book.stages[-1].name,
+        "not_covered": [entry.model_dump() for entry in book.not_covered],
+        **_controller(live),
+    }
+    live.append("run.started", data)
+    if live.lease.took_over is not None:
+        live.end_leftovers()
+
+
+def _resume(live: Live) -> None:
+    live.append("run.resumed", _controller(live))
+    live.end_leftovers()
+
+
+def _controller(live: Live) -> JSON:
+    over = live.lease.took_over
+    return {"controller": holder(live.store, live.name), "took_over": over.sentence if over is not None else None}
+
+
+def _same(environment: Environment, last: RunState, candidate: str, book: Runbook) -> None:
+    where = f"at stage {last.stage}" + (f", step {last.step}" if last.step else "")
+    way_back = f"take it back with `invoke rollback --env {environment.name} --reason ...`"
+    if last.release != candidate:
+        raise BadInput(
+            f"Run {last.run} of release {last.release} is unfinished ({last.outcome} {where}): continue it with that release, or "
+            f"{way_back}; then {candidate} can go live."
+        )
+    if last.runbook_digest != book.digest:
+        raise BadInput(
+            f"The runbook {book.name} was changed since run {last.run} began ({last.outcome} {where}): put it back to continue, or "
+            f"{way_back}."
+        )
+
+
+def _can_go_back(environment: Environment, last: RunState) -> None:
+    if not last.open:
+        said = "no run was ever started" if last.run is None else f"the last run ({last.run}) of {last.release} ended as {last.outcome}"
+        raise BadInput(f"There is nothing to roll back in environment {environment.name}: {said}.")
+    if last.already_live:
+        raise BadInput(f"There is nothing to roll back: run {last.run} only repairs {last.release}, which was live before.")
+    if last.final and not last.rolling_back:
+        raise Held(
+            f"Run {last.run} is past sign-off and the incumbent is being retired: it cannot go back. Finish it with "
+            f"`invoke golive --env {environment.name}`, then take another release live."
+        )
+
+
+def _skip_to(live: Live, before: list[str]) -> None:
+    for name in before:
+        known = live.state.stages.get(name)
+        if known is None or known.status != "done":
+            live.append("stage.skipped", {"why": "the operator asked to go on from a later stage"}, name)
+
+
+def _asked(environment: Environment, request: int, ports: Ports) -> RunState | None:
+    """The state when the process that holds the run has gone back; None when it is gone and the request is ours to do."""
+    patience = time.monotonic() + ports.timing.answer_s
+    store = _store(environment)
+    try:
+        while True:
+            found = standing(environment)
+            if found.holder is None:
+                return None if found.last.open else found.last
+            waiting = any(one.id == request for one in requests.pending(store, environment.name))
+            if waiting and time.monotonic() > patience:
+                raise Held(
+                    f"{found.holder.sentence} holds environment {environment.name} and does not answer. If it hangs, end it "
+                    f"(`kill -9 {found.holder.process.pid}` on {found.holder.process.host}) and repeat the command."
+                )
+            time.sleep(ports.timing.look_s)
+    finally:
+        store.close()

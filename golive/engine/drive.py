@@ -1,0 +1,120 @@
+"""Takes a run as far as it goes in this process, forward or back, and journals how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+from golive.actions.port import Found
+from golive.engine.live import Breach, Interrupted, Live
+from golive.engine.loop import Aborted, Broken, Standstill, forward
+from golive.engine.ports import Trigger
+from golive.engine.rollback import back, begin
+from golive.errors import GoliveError, Occupied
+from golive.runbook import Runbook
+
+__all__ = ["drive"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def drive(live: Live, book: Runbook | None, back_book: Runbook, until: str | None, trigger: Trigger | None = None) -> None:
+    """Returns when the run is over or stands still; its state says which.
+
+    Args:
+        live: the run.
+        book: the way forward; None to only go back.
+        back_book: the way back.
+        until: stage to stop after.
+        trigger: a reason to go back at once.
+
+    Raises:
+        Occupied: another process took the environment over.
+        GoliveError: something else stopped this process; the run is held as far as that could be journaled.
+    """
+    with _signals(live):
+        try:
+            try:
+                if trigger is not None and not live.state.rolling_back:
+                    raise Breach(trigger)
+                if not live.state.rolling_back and book is not None:
+                    _fence_first(live)
+                    forward(live, book, until=until)
+            except Breach as breach:
+                if not live.state.deployed:
+                    live.append("trigger", {"source": breach.trigger.source, "reason": breach.trigger.reason})
+                    raise Aborted(f"{breach.trigger.reason}; nothing of the candidate was on hosts") from None
+                begin(live, breach.trigger)
+            except (Interrupted, Standstill, Aborted, Broken, GoliveError):
+                raise
+            except Exception as error:
+                live.bug(error)
+                if not live.state.exposed or live.irreversible:
+                    raise Broken(f"a bug in the engine: {type(error).__name__}: {error}") from error
+                begin(live, Trigger("engine", f"a bug in the engine: {type(error).__name__}: {error}"))
+            if live.state.rolling_back:
+                back(live, back_book)
+                live.append("run.finished", {"outcome": "rolled-back", "reason": (live.state.rollback or {}).get("reason")})
+            else:
+                signed = book is not None and live.state.last_stage == book.stages[-1].name and not live.state.already_live
+                live.append("run.finished", {"outcome": "succeeded", "signed_off": signed, "already_live": live.state.already_live})
+        except Standstill as stop:
+            live.append("run.held", {"reason": str(stop), "do": stop.do, "asked": stop.asked})
+        except Aborted as stop:
+            live.append("run.finished", {"outcome": "aborted", "reason": str(stop)})
+        except Broken as stop:
+            live.append("run.finished", {"outcome": "failed", "reason": str(stop)})
+        except Interrupted as stop:
+            what = "finishes the way back" if live.state.rolling_back else "continues the run"
+            again = f"`invoke golive --env {live.name}` {what}"
+            live.append("run.held", {"reason": f"interrupted by {stop}", "do": again, "interrupted": True})
+        except Occupied:
+            raise
+        except GoliveError as error:
+            with contextlib.suppress(GoliveError):
+                live.append("run.held", {"reason": str(error), "do": f"`invoke golive --env {live.name}` continues the run"})
+            raise
+        finally:
+            live.stop_watchers()
+
+
+def _fence_first(live: Live) -> None:
+    """After a process that may have died at work: hosts refuse what it still sends, before anything is decided. A host that does not
+    take the token may still be acted on by the dead, so its state is unknown."""
+    if live.lease.took_over is None and not any(step.open for step in live.state.steps.values()):
+        return
+    timing = live.ports.timing
+    for attempt in range(1, timing.probes + 1):
+        found = live.ports.fence(live.lease.token, live.run)
+        silent = {target: finding for target, finding in found.items() if finding.found is not Found.DONE}
+        if not silent:
+            live.append("fenced", {"token": live.lease.token, "hosts": sorted(found), "silent": {}})
+            return
+        if attempt < timing.probes:
+            live.wait(timing.retry_s)
+    target, finding = next(iter(silent.items()))
+    live.append("fenced", {"token": live.lease.token, "silent": {target: finding.reason for target, finding in silent.items()}})
+    raise Standstill(
+        f"unknown on {target}: {finding.reason}" + (f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""),
+        f"Make {', '.join(silent)} answer, or take it out of the inventory; then `invoke golive --env {live.name}` continues the run",
+    )
+
+
+@contextlib.contextmanager
+def _signals(live: Live) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the step in order. Only where handlers can be set: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def received(number: int, frame: object) -> None:
+        live.signal = signal.Signals(number).name
+
+    before = {number: signal.signal(number, received) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

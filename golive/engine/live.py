@@ -1,0 +1,258 @@
+"""One run in the hands of this process: its journal, its lease, its state, and what may interrupt it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from golive.actions.port import StepContext, StepStopped, Stop
+from golive.engine import requests
+from golive.engine.fold import RunState, advance
+from golive.engine.journal import Journal, Record, SecretRefused
+from golive.engine.lease import Lease, LeaseLost
+from golive.engine.ports import Ports, Trigger
+from golive.engine.process import Process
+from golive.engine.store import Store
+from golive.runbook.clock import Clock, Pace
+
+__all__ = ["Breach", "Interrupted", "Live"]
+
+JSON = dict[str, Any]
+
+_ENGINES_OWN = ("run.", "stage.", "step.", "rollback.", "process.", "fence", "trigger", "bug", "leftovers")
+"""Beginnings of kinds that only the engine writes."""
+
+
+class Interrupted(Exception):
+    """A signal asked this process to end; the run stays resumable."""
+
+
+class Breach(Exception):
+    """Something was seen that sends the run back."""
+
+    def __init__(self, trigger: Trigger) -> None:
+        super().__init__(trigger.reason)
+        self.trigger = trigger
+
+
+@dataclass
+class Live:
+    """A run that this process works on. ``append`` is the only way anything becomes true."""
+
+    env: Any
+    run: str
+    store: Store
+    journal: Journal
+    lease: Lease
+    state: RunState
+    ports: Ports
+    pace: Pace
+    tell: Callable[[str, JSON], None]
+    signal: str = ""
+    """Name of the signal that was received; set by a signal handler."""
+    stage_deadline: float | None = None
+    """Monotonic end of the running stage's budget."""
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _looked: float = 0.0
+    _watching: bool = False
+    _facts: dict[str, list[JSON]] = field(default_factory=dict)
+
+    @property
+    def clock(self) -> Clock:
+        return self.ports.clock
+
+    @property
+    def name(self) -> str:
+        return str(self.env.name)
+
+    def append(self, kind: str, data: Mapping[str, Any], stage: str | None = None, step: str | None = None) -> Record:
+        """Journals one record and takes it into the state; durable when it returns."""
+        with self._lock:
+            record = self.journal.append(kind, data, self.run, stage, step)
+            self.take(record)
+        self.say(kind, {**record.data, "stage": stage, "step": step})
+        return record
+
+    def take(self, record: Record) -> None:
+        """Takes a record that is in the journal already into the state."""
+        advance(self.state, record)
+        self._facts.setdefault(record.kind, []).append({**record.data, "at": record.at, "stage": record.stage, "step": record.step})
+
+    def say(self, kind: str, data: JSON) -> None:
+        """Tells the views. A view that breaks does not break the run."""
+        with contextlib.suppress(Exception):
+            self.tell(kind, data)
+
+    def bug(self, error: BaseException, stage: str | None = None, step: str | None = None) -> None:
+        """Journals an error that no one raised on purpose."""
+        text = "".join(traceback.format_exception(error))[-8000:]
+        try:
+            self.append("bug", {"error": f"{type(error).__name__}: {error}", "traceback": text}, stage, step)
+        except (TypeError, ValueError, SecretRefused):
+            self.append("bug", {"error": type(error).__name__}, stage, step)
+
+    def context(self, stage: str, step: str, params: Mapping[str, Any], attempt: int) -> tuple[StepContext, Callable[[], None]]:
+        """What a step may use, and a function after which it can no longer write: for steps that were given up."""
+        closed = threading.Event()
+        running: dict[int, Process] = {}
+
+        def record(kind: str, data: JSON) -> None:
+            if closed.is_set():
+                raise StepStopped("the step was given up; what it does no longer counts")
+            self.append(kind, data, stage, step)
+
+        def note(kind: str, data: JSON) -> None:
+            if kind.startswith(_ENGINES_OWN):
+                raise ValueError(f"an action cannot journal {kind!r}: such records are the engine's own")
+            record(kind, data)
+
+        def began(pid: int, what: str) -> None:
+            process = Process.of(pid, what)
+            if process is not None:
+                running[pid] = process
+                record("process.started", process.to_json())
+
+        def ended(pid: int) -> None:
+            process = running.pop(pid, None)
+            if process is not None:
+                record("process.ended", {"pid": pid, "start": process.start, "host": process.host})
+
+        def facts(kind: str) -> list[JSON]:
+            with self._lock:
+                return [dict(fact) for fact in self._facts.get(kind, ())]
+
+        workdir = self.env.state / "runs" / self.run / (step or "run")
+        workdir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        context = StepContext(
+            env=self.env,
+            fleet=self.ports.fleet,
+            run=self.run,
+            stage=stage,
+            step=step,
+            token=self.lease.token,
+            candidate=self.state.release or "",
+            incumbent=self.state.incumbent,
+            load=self.state.load or "",
+            params=params,
+            clock=self.clock,
+            workdir=workdir,
+            note=note,
+            facts=facts,
+            tell=self.say,
+            pace=self.pace,
+            attempt=attempt,
+            stop=Stop(),
+            mark=f"{self.name}/{self.run}/{self.lease.token}",
+            began=began,
+            ended=ended,
+            ensure=self.lease.ensure,
+        )
+        return context, closed.set
+
+    def look(self) -> Exception | None:
+        """What interrupts the run now, if anything does: a lost lease, a signal, a request, a watcher. Cheap; asked often."""
+        if self.lease.lost:
+            return LeaseLost(f"The lease of environment {self.name} was lost ({self.lease.lost}); this process stops.")
+        if self.signal:
+            return Interrupted(self.signal)
+        now = time.monotonic()
+        if now - self._looked < self.ports.timing.look_s:
+            return None
+        self._looked = now
+        trigger = self._asked() or self._seen()
+        return Breach(trigger) if trigger is not None else None
+
+    def wait(self, seconds: float) -> None:
+        """Waits monotonic time. Raises what interrupts."""
+        self._wait(lambda stop: self.clock.sleep(seconds, stop))
+
+    def wait_until_due(self, due: Any) -> None:
+        """Waits for a wall time. Raises what interrupts."""
+        self._wait(lambda stop: self.clock.wait_until(due, stop))
+
+    def stop_watchers(self) -> None:
+        if self._watching:
+            self._watching = False
+            for watcher in self.ports.watchers:
+                with contextlib.suppress(Exception):
+                    watcher.stop()
+
+    def end_leftovers(self) -> None:
+        """No process that an earlier token of this run started is alive on this machine when this returns."""
+        ended = self.ports.leftovers.end(self.name, self.run, self.lease.token, self.state.left)
+        for process in self.state.left:
+            if process.alive is False:
+                self.append("process.ended", {"pid": process.pid, "start": process.start, "host": process.host})
+        if ended:
+            self.append("leftovers.ended", {"what": list(ended)})
+
+    def seconds(self, duration: timedelta) -> float:
+        """A watch or hold of the runbook, at this run's pace."""
+        return self.pace.watch(duration).total_seconds()
+
+    def _wait(self, wait: Callable[[Callable[[], bool]], bool]) -> None:
+        found: list[Exception] = []
+
+        def stop() -> bool:
+            cause = self.look()
+            if cause is not None:
+                found.append(cause)
+            return cause is not None
+
+        wait(stop)
+        if found:
+            raise found[0]
+
+    def _asked(self) -> Trigger | None:
+        """A rollback that another process asked for. It is journaled before it is marked as taken, so that it cannot get lost."""
+        waiting = requests.pending(self.store, self.name)
+        if not waiting:
+            return None
+        trigger: Trigger | None = None
+        for request in waiting:
+            data = {"reason": request.reason, "by": request.owner, "at": request.at}
+            refusal = self.irreversible
+            if self.state.rolling_back:
+                self.append("rollback.requested", {**data, "already": True})
+            elif refusal:
+                self.append("rollback.refused", {**data, "why": refusal})
+            else:
+                self.append("rollback.requested", data)
+                trigger = trigger or Trigger("operator", request.reason, request.at, {"by": request.owner})
+        requests.taken(self.store, self.name, [request.id for request in waiting], self.run)
+        return trigger
+
+    @property
+    def irreversible(self) -> str:
+        """Why this run cannot go back; empty when it can."""
+        if self.state.already_live:
+            return "the release was live before this run; there is nothing to go back to"
+        if self.state.final:
+            return "the incumbent is being retired since sign-off; take the release to use next live with `invoke golive --release`"
+        return ""
+
+    def _seen(self) -> Trigger | None:
+        state = self.state
+        if not state.exposed or state.rolling_back or state.already_live or state.final:
+            return None
+        for watcher in self.ports.watchers if not self._watching else ():
+            context, _ = self.context(state.stage or "", "", {}, 1)
+            try:
+                watcher.start(context)
+            except Exception as error:
+                return Trigger(watcher.name, f"{watcher.name} could not start to look: {error}")
+        self._watching = True
+        for watcher in self.ports.watchers:
+            try:
+                trigger = watcher.poll()
+            except Exception as error:
+                trigger = Trigger(watcher.name, f"{watcher.name} can no longer look: {error}")
+            if trigger is not None:
+                return trigger
+        return None

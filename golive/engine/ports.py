@@ -1,0 +1,99 @@
+"""What the engine needs from outside, and what it is told from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from golive.actions.port import Action, Findings, StepContext, registered
+from golive.engine.leftovers import LocalLeftovers
+from golive.engine.process import Process
+from golive.runbook.clock import Clock, RealClock
+
+__all__ = ["Leftovers", "Ports", "Timing", "Trigger", "Watcher"]
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Why a run has to go back."""
+
+    source: str
+    """``operator``, a watcher's name, or ``step``."""
+    reason: str
+    seen_at: str = ""
+    """RFC 3339; when the breach was seen. Empty: now."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Watcher(Protocol):
+    """Something that looks on in the background while users may be on the candidate."""
+
+    name: str
+
+    def start(self, ctx: StepContext) -> None:
+        """Begins to look, on threads of its own. Returns at once. Called again by a resumed run."""
+
+    def stop(self) -> None:
+        """Ends. Called once for each start; must not raise."""
+
+    def poll(self) -> Trigger | None:
+        """What was seen; None while all is well. Returns at once: it is called several times a second, never concurrently."""
+
+
+class Leftovers(Protocol):
+    """Ends what a dead (or given up) process left running on this machine."""
+
+    def end(self, env: str, run: str, below: int, recorded: Sequence[Process]) -> Sequence[str]:
+        """When it returns, no process of ``run`` started under a token lower than ``below``, and none of ``recorded``, runs here.
+
+        Returns what was ended, for the journal. Raises Held when one would not end.
+        """
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How patient the engine is; seconds. Not part of a runbook."""
+
+    tick_s: float = 0.05
+    """How often a running step is looked at."""
+    look_s: float = 0.2
+    """How often requests and watchers are asked."""
+    grace_s: float = 5.0
+    """How long a step that was asked to end may take."""
+    breach_grace_s: float = 1.0
+    """The same, when users are being hurt."""
+    retry_s: float = 2.0
+    """Pause before trying again; doubles up to ``longest_retry_s``."""
+    longest_retry_s: float = 30.0
+    probes: int = 3
+    """How often an unknown target is probed before a person is asked."""
+    back_attempts: int = 3
+    """How often a step of the way back is tried."""
+    lease_ttl_s: float = 30.0
+    lease_beat_s: float = 2.0
+    answer_s: float = 30.0
+    """How long a live process may take to accept a request."""
+
+
+def _nothing_to_fence(token: int, run: str) -> Findings:
+    return {}
+
+
+def _no_fleet() -> Any:
+    raise RuntimeError("no fleet was given to the engine")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything outside of the engine that a run uses."""
+
+    fleet: Callable[[], Any] = _no_fleet
+    """Reads the current Fleet; raises Unprepared before provisioning."""
+    fence: Callable[[int, str], Findings] = _nothing_to_fence
+    """``fence(token, run)`` raises the token on every host: DONE or UNKNOWN per host; nothing when there are no hosts yet."""
+    leftovers: Leftovers = field(default_factory=LocalLeftovers)
+    watchers: Sequence[Watcher] = ()
+    clock: Clock = field(default_factory=RealClock)
+    actions: Mapping[str, Action] = field(default_factory=registered)
+    timing: Timing = field(default_factory=Timing)

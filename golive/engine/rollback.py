@@ -1,0 +1,120 @@
+"""The way back: traffic first, then the candidate. Idempotent, resumable, without gates; nothing on it can send the run forward again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from golive.actions.port import Found, Reach
+from golive.engine.fold import BACK
+from golive.engine.live import Live
+from golive.engine.loop import Standstill
+from golive.engine.ports import Trigger
+from golive.engine.step import Done, perform
+from golive.errors import GoliveError, Occupied
+from golive.gates.verdict import Verdict
+from golive.runbook import Runbook, Step
+
+__all__ = ["back", "begin"]
+
+
+def begin(live: Live, trigger: Trigger) -> None:
+    """Journals why the run goes back. From this record on it never goes forward."""
+    seen_at = trigger.seen_at or live.clock.now().isoformat(timespec="microseconds")
+    cause = {"source": trigger.source, "reason": trigger.reason, "seen_at": seen_at, "data": dict(trigger.data)}
+    live.append("trigger", cause)
+    live.append("rollback.started", {"reason": trigger.reason, "source": trigger.source, "breach_at": seen_at})
+
+
+def back(live: Live, book: Runbook) -> None:
+    """Returns when the whole way back is done.
+
+    A step that fails does not keep the later ones from being done, with one exception: while traffic may still reach the candidate,
+    nothing is taken away from it.
+
+    Raises:
+        Standstill: traffic or a part of the rest could not be put right.
+        Interrupted, Occupied: this process has to stop; the next one goes on with the way back.
+    """
+    live.stage_deadline = None
+    live.append("rollback.plan", {"runbook": book.name, "digest": book.digest})
+    left: list[str] = []
+    fenced = False
+    for stage in book.stages:
+        name = BACK + stage.name
+        known = live.state.stages.get(name)
+        if known is not None and known.status == "done":
+            continue
+        live.append("stage.started", {"owner": stage.owner}, name)
+        for step in stage.steps:
+            before = live.state.step_state(name, step.id)
+            if before is not None and before.passed:
+                continue
+            done = _persistently(live, name, step)
+            if done.verdict is Verdict.PASS:
+                _traffic_back(live, done)
+                continue
+            left.append(f"{step.id}: {done.summary}")
+            if done.reach is Reach.TRAFFIC:
+                _incomplete(live, left, "Traffic may still reach the candidate")
+        if not any(_failed(live, name, step) for step in stage.steps):
+            live.append("stage.done", {}, name)
+        if not fenced:
+            _fence(live)
+            fenced = True
+    if left:
+        _incomplete(live, left, "The incumbent serves, but the way back is not complete")
+    live.append("rollback.finished", {"left": []})
+
+
+def _persistently(live: Live, stage: str, step: Step) -> Done:
+    timing, pause = live.ports.timing, live.ports.timing.retry_s / 2
+    for attempt in range(1, timing.back_attempts + 1):
+        try:
+            done = perform(live, stage, step, back=True)
+        except Occupied:
+            raise
+        except GoliveError as error:
+            done = Done(Verdict.ERROR, str(error))
+        if done.verdict is Verdict.PASS or attempt == timing.back_attempts:
+            break
+        live.wait(pause)
+    return done
+
+
+def _traffic_back(live: Live, done: Done) -> None:
+    """Journals the moment from which the incumbent serves everyone."""
+    state = live.state
+    if state.rollback is None or state.rollback.get("traffic_back_at"):
+        return
+    clear = bool(state.traffic) and all(weights.get(state.release or "", 0) == 0 for weights in state.traffic.values())
+    if done.reach is Reach.TRAFFIC or (state.exposed and clear):
+        seen = datetime.fromisoformat(str(state.rollback["breach_at"]))
+        live.append("rollback.traffic-back", {"seconds": round((live.clock.now() - seen).total_seconds(), 3)})
+
+
+def _failed(live: Live, stage: str, step: Step) -> bool:
+    state = live.state.step_state(stage, step.id)
+    return state is None or not state.passed
+
+
+def _fence(live: Live) -> None:
+    """Raises the hosts' token as far as they answer. After the first stage: the way back of the traffic waits for no dead host."""
+    try:
+        found = live.ports.fence(live.lease.token, live.run)
+        silent = {target: finding.reason for target, finding in found.items() if finding.found is not Found.DONE}
+    except Occupied:
+        raise
+    except GoliveError as error:
+        silent = {"environment": str(error)}
+    except Exception as error:
+        live.bug(error)
+        silent = {"environment": "a bug; see the journal"}
+    live.append("fenced", {"token": live.lease.token, "silent": silent})
+
+
+def _incomplete(live: Live, left: list[str], what: str) -> None:
+    live.append("rollback.finished", {"left": left})
+    raise Standstill(
+        f"{what}: {'; '.join(left)}",
+        f"Mend what it says; then `invoke rollback --env {live.name}` (or `invoke golive --env {live.name}`) finishes the way back",
+    )
