@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from golive.onhost import fence
-from golive.onhost.alertmanager import Alertmanager
+from golive.onhost.alertmanager import Monitoring
 from golive.onhost.command import Call, verb
 from golive.onhost.failures import BadInput, Refused
 from golive.onhost.lease import Lease, LeaseFiles, Moment
@@ -36,7 +36,7 @@ _METRICS = "var/lib/dwcp/metrics/dwcp_guard.prom"
 class Rules:
     """``/etc/dwcp/guard.json``: where to ask, and how patient to be."""
 
-    alertmanager: Alertmanager
+    monitoring: Monitoring
     interval_s: float
     grace_s: float
 
@@ -46,12 +46,13 @@ class Rules:
         path = places.etc / "guard.json"
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-            asked = Alertmanager(
-                url=value["alertmanager"],
+            asked = Monitoring(
+                alertmanager=value["alertmanager"],
+                prometheus=value["prometheus"],
                 ca=Path(value["ca"]),
                 certificate=Path(value["certificate"]),
                 timeout_s=float(value["ask_timeout_s"]),
-                watchdog=value["watchdog"],
+                stale_s=float(value["stale_s"]),
             )
             return cls(asked, float(value["interval_s"]), float(value["grace_s"]))
         except OSError as error:
@@ -82,7 +83,7 @@ class Guard:
         if must_ask(seen) and seen.lease is not None:
             release = self._gateway.slots()[seen.lease.candidate_slot]["release"]
             # Asking takes time; the lock is not held, and everything is looked at again below.
-            alert, names = self._rules.alertmanager.about(release) if release else (Alert.UNKNOWN, ["the candidate's slot has no label"])
+            alert, names = self._rules.monitoring.about(release) if release else (Alert.UNKNOWN, ["the candidate's slot has no label"])
         decision = decide(seen, alert, self._rules.grace_s)
         if decision.choice is not Choice.LEAVE:
             decision = self._act(seen.lease, alert, names)
@@ -201,7 +202,7 @@ def _guard(call: Call) -> dict[str, Any]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     _notify("READY=1")
-    _log("watching", interval_s=rules.interval_s, grace_s=rules.grace_s, alertmanager=rules.alertmanager.url)
+    _log("watching", interval_s=rules.interval_s, grace_s=rules.grace_s, alertmanager=rules.monitoring.alertmanager)
     before = ""
     while not stop.is_set():
         try:

@@ -15,9 +15,9 @@ class Alert(Enum):
 
     FIRING = "FIRING"
     QUIET = "QUIET"
-    """Alertmanager answers, its own dead man's switch is there, and nothing fires about the candidate."""
+    """Alertmanager answers, Prometheus evaluates its rules, and nothing fires about the candidate."""
     UNKNOWN = "UNKNOWN"
-    """No answer, no sense in it, or no dead man's switch: nobody is watching the candidate."""
+    """No answer, no sense in it, or rules that no one evaluates: nobody is watching the candidate."""
 
 
 class Choice(Enum):

@@ -52,7 +52,9 @@ class Gateway:
     def __init__(self, places: Places) -> None:
         self.state = places.gateway
         self.run_dir = places.root / "run/dwcp-gateway"
-        self.runtime: Runtime | AdmissionRuntime = AdmissionRuntime(places) if admits(places) else Runtime(self.run_dir / "haproxy.sock")
+        self.runtime: Runtime | AdmissionRuntime = (
+            AdmissionRuntime(places) if admits(places) else Runtime(places.root / "run/haproxy/admin.sock")
+        )
         self.weights_map = self.state / "weights.map"
         self.releases_map = self.state / "releases.map"
         self.slots_map = self.state / "slots.map"
