@@ -66,15 +66,15 @@ class Cpus(_Strict):
 class Limits(_Strict):
     """Bounds of everything that callers can make grow."""
 
-    max_streams: int = Field(64, ge=1, le=1024)
-    max_sessions: int = Field(10_000, ge=1)
-    max_requests: int = Field(64, ge=1, le=4096)
-    max_transfer_bytes: int = Field(1 << 40, ge=1, le=1 << 62)
+    max_streams: int = Field(default=64, ge=1, le=1024)
+    max_sessions: int = Field(default=10_000, ge=1)
+    max_requests: int = Field(default=64, ge=1, le=4096)
+    max_transfer_bytes: int = Field(default=1 << 40, ge=1, le=1 << 62)
     ticket_ttl_s: Seconds = 60
     stall_timeout_s: Seconds = 20
     idle_timeout_s: Seconds = 60
     drain_timeout_s: Seconds = 30
-    drain_grace_s: float = Field(1, ge=0, le=60)
+    drain_grace_s: float = Field(default=1, ge=0, le=60)
 
 
 class Features(_Strict):
@@ -86,14 +86,14 @@ class Features(_Strict):
 class AgentConfig(_Strict):
     """``/etc/dwcp/agent.yaml``: settings of a host, the same for every release on it."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1] = Field(default=1, alias="schema")
     host: str = Field(min_length=1, max_length=253)
     site: str = Field(min_length=1, max_length=64)
     listen: str
     advertise: str = ""
     tls: Tls
     store: Path
-    streams: int = Field(4, ge=1, le=64)
+    streams: int = Field(default=4, ge=1, le=64)
     cpus: Cpus = Cpus()
     limits: Limits = Limits()
     features: Features = Features()
@@ -120,9 +120,9 @@ class AgentConfig(_Strict):
 class Mix(_Strict):
     """Relative weights of what the load client sends."""
 
-    put_4k: float = Field(70, ge=0)
-    put_64k: float = Field(25, ge=0)
-    transfer_1m: float = Field(5, ge=0)
+    put_4k: float = Field(default=70, ge=0)
+    put_64k: float = Field(default=25, ge=0)
+    transfer_1m: float = Field(default=5, ge=0)
 
     @model_validator(mode="after")
     def _sends_something(self) -> Mix:
@@ -134,22 +134,22 @@ class Mix(_Strict):
 class LoadConfig(_Strict):
     """``/etc/dwcp/load.yaml``: the open-loop client of one site."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1] = Field(default=1, alias="schema")
     host: str = Field(min_length=1, max_length=253)
     site: str = Field(min_length=1, max_length=64)
     gateway: str = Field(pattern=r"^https://[^/\s]+$")
     tls: Tls
     rate_per_s: float = Field(gt=0, le=10_000)
     listen: str
-    port: int = Field(7450, ge=1, le=65535)
+    port: int = Field(default=7450, ge=1, le=65535)
     timeout_s: Seconds = 5
-    max_in_flight: int = Field(64, ge=1, le=4096)
-    sessions: int = Field(20, ge=1, le=10_000)
-    session_requests: float = Field(40, ge=1)
-    single_share: float = Field(0.3, ge=0, le=1)
+    max_in_flight: int = Field(default=64, ge=1, le=4096)
+    sessions: int = Field(default=20, ge=1, le=10_000)
+    session_requests: float = Field(default=40, ge=1)
+    single_share: float = Field(default=0.3, ge=0, le=1)
     mix: Mix = Mix()
-    objects: int = Field(200, ge=1, le=100_000)
-    streams: int = Field(2, ge=1, le=16)
+    objects: int = Field(default=200, ge=1, le=100_000)
+    streams: int = Field(default=2, ge=1, le=16)
     drain_timeout_s: Seconds = 10
     seed: int | None = None
 

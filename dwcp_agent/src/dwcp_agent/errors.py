@@ -1,13 +1,13 @@
 """Everything the agent raises on purpose, as one tree.
 
-    AgentError              exit 1   our own fault, or one no class below names
-    ├── BadInput            exit 2   arguments, configuration or names that cannot be used
-    ├── Occupied            exit 2   a port that is needed is taken
-    └── Failed              exit 4   it was asked for properly and did not happen
-        ├── Refused                  the other side said no; carries its code
-        ├── Unreachable              the other side did not answer
-        ├── Corrupt                  content does not match its hash
-        └── ProtocolError            bytes that are not our protocol, or over its limits
+AgentError              exit 1   our own fault, or one no class below names
+├── BadInput            exit 2   arguments, configuration or names that cannot be used
+├── Occupied            exit 2   a port that is needed is taken
+└── Failed              exit 4   it was asked for properly and did not happen
+    ├── Refused                  the other side said no; carries its code
+    ├── Unreachable              the other side did not answer
+    ├── Corrupt                  content does not match its hash
+    └── ProtocolError            bytes that are not our protocol, or over its limits
 """
 
 from __future__ import annotations

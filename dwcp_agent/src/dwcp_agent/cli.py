@@ -1,0 +1,120 @@
+"""``dwcp``: arguments in, exit code out. No traceback without ``--debug``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from dwcp_agent import _build, features, log
+from dwcp_agent.config import AgentConfig, LoadConfig, load_config
+from dwcp_agent.errors import AgentError, BadInput
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    debug = "--debug" in (sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser().parse_args(argv)
+        arguments.run(arguments)
+        return 0
+    except AgentError as error:
+        if debug:
+            raise
+        print(error.message, file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        print(f"A bug in dwcp {_build.VERSION}: {type(error).__name__}: {error} (--debug shows where).", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="dwcp", description="Moves content between hosts over mutual TLS, verified end to end.")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    for name, run, text in (("serve", _serve, "run the agent"), ("load", _load, "run the open-loop load client")):
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("--config", type=Path, required=True)
+        verb.add_argument("--release-dir", type=Path, help="directory of the installed release; without one the release is called dev")
+        verb.set_defaults(run=run)
+
+    send = verbs.add_parser("send", help="send one file")
+    send.add_argument("file", type=Path)
+    send.add_argument("url", help="https://HOST:PORT/NAME")
+    send.add_argument("--session", help="session id; a gateway picks the release by it")
+    send.add_argument("--streams", type=int, default=4)
+    send.set_defaults(run=_send)
+
+    status = verbs.add_parser("status", help="which release answers, and what it does")
+    status.add_argument("url", help="https://HOST:PORT")
+    status.set_defaults(run=_status)
+    for verb in (send, status):
+        for name in ("--ca", "--cert", "--key"):
+            verb.add_argument(name, type=Path, required=True)
+        verb.add_argument("--json", action="store_true")
+
+    verbs.add_parser("features", help="optimisations and the path of every kernel, as JSON").set_defaults(run=_features)
+    verbs.add_parser("version", help="version of this build").set_defaults(run=lambda _: print(_build.VERSION))
+    schema = verbs.add_parser("schema", help="JSON Schema of a configuration file")
+    schema.add_argument("kind", choices=("agent", "load"), nargs="?", default="agent")
+    schema.set_defaults(run=_schema)
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from dwcp_agent import release, service
+
+    config = load_config(arguments.config, AgentConfig)
+    log.setup()
+    service.run(config, os.environ.get("DWCP_SLOT", "a"), release.of_directory(arguments.release_dir), _build.DEFECT)
+
+
+def _load(arguments: argparse.Namespace) -> None:
+    from dwcp_agent import release
+    from dwcp_agent.load import service
+
+    config = load_config(arguments.config, LoadConfig)
+    log.setup()
+    service.run(config, release.of_directory(arguments.release_dir))
+
+
+def _send(arguments: argparse.Namespace) -> None:
+    from dwcp_agent.commands.send import send
+
+    send(arguments)
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from dwcp_agent.commands.status import status
+
+    status(arguments)
+
+
+def _features(arguments: argparse.Namespace) -> None:
+    features.configure()
+    print(json.dumps(features.report(), indent=2))
+
+
+def _schema(arguments: argparse.Namespace) -> None:
+    kind = AgentConfig if arguments.kind == "agent" else LoadConfig
+    print(json.dumps(kind.model_json_schema(by_alias=True), indent=2))

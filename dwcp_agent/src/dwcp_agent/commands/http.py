@@ -1,0 +1,72 @@
+"""Short HTTPS requests of the commands: blocking, one at a time."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from dwcp_agent.config import Tls
+from dwcp_agent.errors import BadInput, Refused, Unreachable
+from dwcp_agent.security.tls import client_context
+
+__all__ = ["Endpoint", "parse_url", "request", "tls_of"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a URL leads: ``path`` without the leading slash, decoded."""
+
+    host: str
+    port: int
+    path: str
+
+    def __str__(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
+
+def parse_url(text: str) -> Endpoint:
+    """The parts of ``https://HOST:PORT/path``. Raises BadInput."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise BadInput(f"{text!r} is not a URL like https://HOST:PORT/NAME.") from None
+    if parts.scheme != "https" or not parts.hostname or port is None or parts.query or parts.fragment or parts.username:
+        raise BadInput(f"{text!r} is not a URL like https://HOST:PORT/NAME.")
+    return Endpoint(parts.hostname, port, unquote(parts.path.lstrip("/")))
+
+
+def tls_of(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
+    """A client context of these files. Raises BadInput."""
+    return client_context(Tls(ca=ca, cert=cert, key=key))
+
+
+def request(
+    endpoint: Endpoint, context: ssl.SSLContext, method: str, path: str, headers: dict[str, str] | None = None, timeout_s: float = 10.0
+) -> dict[str, Any]:
+    """The JSON object of the answer. Raises Unreachable when none came, Refused with the answer's code and message when it is an error."""
+    connection = http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=timeout_s, context=context)
+    try:
+        connection.request(method, path, headers=headers or {})
+        response = connection.getresponse()
+        status, body = response.status, response.read()
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
+        raise Unreachable(f"{endpoint} did not answer: {reason}.") from None
+    finally:
+        connection.close()
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        fields = {}
+    if not isinstance(fields, dict):
+        fields = {}
+    if status >= 400:
+        code, message = str(fields.get("error", "http")), str(fields.get("message", f"HTTP {status}"))
+        raise Refused(f"{endpoint} refused ({code}, {status}): {message}", code=code, status=status)
+    return fields

@@ -1,0 +1,1 @@
+"""The control port (HTTP over mutual TLS) and the plain health port."""

@@ -1,0 +1,1 @@
+"""How content is made smaller, and made whole again within limits."""

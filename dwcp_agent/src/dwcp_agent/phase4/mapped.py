@@ -1,0 +1,34 @@
+"""A file as a source without copies: pages go from the page cache to the codec."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+__all__ = ["MappedSource"]
+
+
+class MappedSource:
+    """A file mapped into memory. A file that is cut while it is read is noticed by its size before every chunk."""
+
+    path_name = "mmap"
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._map = mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_READ)
+        self._map.madvise(mmap.MADV_SEQUENTIAL)
+        self._view = memoryview(self._map)
+
+    def chunk(self, offset: int, length: int) -> memoryview:
+        """``length`` bytes at ``offset``. Raises OSError when the file became shorter."""
+        if os.fstat(self._file.fileno()).st_size < self.size:
+            raise OSError("the file became shorter while it was read")
+        return self._view[offset : offset + length]
+
+    def close(self) -> None:
+        """Unmaps and closes."""
+        self._view.release()
+        self._map.close()
+        self._file.close()

@@ -1,0 +1,1 @@
+"""Who is on the other side, and what they may do."""

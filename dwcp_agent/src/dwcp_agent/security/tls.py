@@ -1,0 +1,40 @@
+"""TLS contexts: 1.3 only, both sides show a certificate of the environment's CA."""
+
+from __future__ import annotations
+
+import ssl
+
+from dwcp_agent.config import Tls
+from dwcp_agent.errors import BadInput
+
+__all__ = ["client_context", "server_context"]
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """For a listening port; a client without a certificate of the CA does not get past the handshake."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, tls)
+    # No resumption: it would save little on kept connections, and every connection shows its certificate anew.
+    context.num_tickets = 0
+    return context
+
+
+def client_context(tls: Tls) -> ssl.SSLContext:
+    """For connecting; the server's certificate must name the host that was asked for."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, tls)
+    context.check_hostname = True
+    return context
+
+
+def _context(protocol: int, tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_verify_locations(cafile=tls.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(f"{tls.ca} cannot be used as CA: {error.strerror or error}.") from None
+    try:
+        context.load_cert_chain(tls.cert, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(f"{tls.cert} and {tls.key} cannot be used as certificate and key: {error.strerror or error}.") from None
+    return context

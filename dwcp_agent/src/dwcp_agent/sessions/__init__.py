@@ -1,0 +1,1 @@
+"""Sessions: who may open data streams, until when."""

@@ -1,0 +1,183 @@
+"""The store: ``<root>/<OU>.<CN>/<name>``, every path walked one directory at a time without following links."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dwcp_agent.errors import BadInput, Corrupt, Refused
+from dwcp_agent.security.identity import Identity
+from dwcp_agent.store.names import parts_of
+
+__all__ = ["Incoming", "Receipt", "Store"]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_BACK_BYTES = 1 << 20
+
+Spoil = Callable[[int, int], None]
+"""Called with a descriptor and its size between the last check of what came in and the final verification; only a defective build has one."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was committed: the hash of the file as read back from it, and its size."""
+
+    sha256: str
+    bytes: int
+
+
+class Store:
+    """Content below ``root``. Releases in different slots share it; partial content lies in a directory of the slot's own."""
+
+    def __init__(self, root: Path, slot: str, spoil: Spoil | None = None) -> None:
+        self._spoil = spoil
+        try:
+            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise BadInput(f"store: {root}: {error.strerror}.") from None
+        partial = f".partial-{slot}"
+        try:
+            self._partial = _make_directory(self._root, partial)
+            for leftover in os.listdir(self._partial):
+                os.unlink(leftover, dir_fd=self._partial)
+        except OSError as error:
+            os.close(self._root)
+            raise BadInput(f"store: {root / partial}: {error.strerror}.") from None
+
+    def close(self) -> None:
+        """Closes the store; nothing may be in flight."""
+        os.close(self._partial)
+        os.close(self._root)
+
+    def begin(self, owner: Identity, name: str) -> Incoming:
+        """Room for content that will be ``name`` of ``owner`` once it is committed. Raises BadInput for a name that cannot be."""
+        parts = parts_of(name)
+        temporary = secrets.token_hex(16)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=self._partial)
+        return Incoming(self, owner, parts, temporary, descriptor)
+
+    def read(self, owner: Identity, name: str, limit: int) -> bytes | None:
+        """Content of ``name``, None when there is none. Raises Refused when it is larger than ``limit`` or not a file."""
+        parts = parts_of(name)
+        try:
+            with self._walk(owner, parts[:-1], make=False) as directory:
+                descriptor = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+                raise Refused("The name does not lead to a file.", code="not-a-file", status=409) from None
+            raise
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise Refused("The name does not lead to a file.", code="not-a-file", status=409)
+            if status.st_size > limit:
+                raise Refused(f"The object has {status.st_size} bytes, more than {limit}.", code="too-large", status=413)
+            with os.fdopen(os.dup(descriptor), "rb") as file:
+                return file.read(limit)
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _walk(self, owner: Identity, parts: tuple[str, ...], *, make: bool) -> Iterator[int]:
+        current = os.dup(self._root)
+        try:
+            for part in (owner.directory, *parts):
+                below = _make_directory(current, part) if make else os.open(part, _DIRECTORY, dir_fd=current)
+                os.close(current)
+                current = below
+            yield current
+        finally:
+            os.close(current)
+
+
+class Incoming:
+    """Content that is arriving. Ends with :meth:`commit` or :meth:`discard`, each of which leaves no temporary file."""
+
+    def __init__(self, store: Store, owner: Identity, parts: tuple[str, ...], temporary: str, descriptor: int) -> None:
+        self._store = store
+        self._owner = owner
+        self._parts = parts
+        self._temporary = temporary
+        self._descriptor = descriptor
+        self._open = True
+
+    def reserve(self, size: int) -> None:
+        """Sets the final size; what is never written reads as zeros."""
+        os.ftruncate(self._descriptor, size)
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Writes all of ``data`` at ``offset``; safe from several threads."""
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, offset)
+            offset += written
+            view = view[written:]
+
+    def commit(self, sha256: str) -> Receipt:
+        """Makes the content durable, verifies it and gives it its name, in this order.
+
+        The hash is computed from the file as read back after fsync. Raises Corrupt when it is not ``sha256``, Refused when the name is taken by a
+        directory or the disk is full; nothing is left then.
+        """
+        try:
+            size = os.fstat(self._descriptor).st_size
+            if self._store._spoil is not None:
+                self._store._spoil(self._descriptor, size)
+            os.fsync(self._descriptor)
+            found = self._read_back()
+            if found != sha256:
+                raise Corrupt(f"The content has SHA-256 {found}, not {sha256} as announced.")
+            with self._store._walk(self._owner, self._parts[:-1], make=True) as directory:
+                os.rename(self._temporary, self._parts[-1], src_dir_fd=self._store._partial, dst_dir_fd=directory)
+                self._close()
+                os.fsync(directory)
+            return Receipt(found, size)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
+                raise Refused(
+                    "The name is taken by a directory, or leads through something that is none.", code="name-taken", status=409
+                ) from None
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Refused("The store's disk is full.", code="disk-full", status=507) from None
+            raise
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Removes what arrived; does nothing after a commit."""
+        if self._open:
+            self._close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._temporary, dir_fd=self._store._partial)
+
+    def _close(self) -> None:
+        self._open = False
+        os.close(self._descriptor)
+
+    def _read_back(self) -> str:
+        digest = hashlib.sha256()
+        offset = 0
+        while block := os.pread(self._descriptor, _READ_BACK_BYTES, offset):
+            digest.update(block)
+            offset += len(block)
+        return digest.hexdigest()
+
+
+def _make_directory(parent: int, name: str) -> int:
+    """Opens directory ``name`` below ``parent``; when it has to be made, the entry is durable before this returns."""
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o750, dir_fd=parent)
+            os.fsync(parent)
+        return os.open(name, _DIRECTORY, dir_fd=parent)

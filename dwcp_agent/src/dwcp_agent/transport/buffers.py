@@ -1,0 +1,47 @@
+"""Where a stream gets the memory for a frame: a pool when the build has one and it is on, else a fresh buffer each time."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dwcp_agent import features
+from dwcp_agent._build import PHASE4
+from dwcp_agent.transport.frame import MAX_CHUNK
+
+__all__ = ["Buffers", "make_buffers"]
+
+
+class Buffers(Protocol):
+    """Lends buffers of at least ``MAX_CHUNK`` bytes."""
+
+    def warm(self) -> None: ...
+    def take(self) -> bytearray: ...
+    def give(self, buffer: bytearray) -> None: ...
+    def statistics(self) -> dict[str, int]: ...
+
+
+class FreshBuffers:
+    """Every buffer is new."""
+
+    def warm(self) -> None:
+        """Nothing to do."""
+
+    def take(self) -> bytearray:
+        """A new, zeroed buffer."""
+        return bytearray(MAX_CHUNK)
+
+    def give(self, buffer: bytearray) -> None:
+        """Drops it."""
+
+    def statistics(self) -> dict[str, int]:
+        """Nothing is kept, so there is nothing to count."""
+        return {}
+
+
+def make_buffers(keep: int) -> Buffers:
+    """Buffers for ``keep`` streams at once; more streams work too."""
+    if PHASE4 and features.is_on("pool"):
+        from dwcp_agent.phase4.pool import BufferPool
+
+        return BufferPool(MAX_CHUNK, keep)
+    return FreshBuffers()

@@ -1,0 +1,283 @@
+"""The data port: a thread per stream, because a blocking thread that hashes, decompresses and writes without the interpreter lock is its own backpressure."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import queue
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from dwcp_agent import log
+from dwcp_agent.encoding.chunk import decode_chunk
+from dwcp_agent.errors import AgentError, BadInput, Corrupt, Failed, ProtocolError, Refused, Unreachable
+from dwcp_agent.security.identity import CONTENT_ROLES, Identity, from_certificate
+from dwcp_agent.sessions.ticket import TicketIssuer
+from dwcp_agent.store.names import parts_of
+from dwcp_agent.store.store import Receipt
+from dwcp_agent.telemetry.metrics import AgentMetrics
+from dwcp_agent.threads import Threads
+from dwcp_agent.transport.buffers import Buffers
+from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, Frame, Kind, control, parse_control
+from dwcp_agent.transport.transfer import Opening, Transfer, TransferTable
+from dwcp_agent.transport.wire import Wire
+
+__all__ = ["DataServer", "ReceiverLimits"]
+
+HANDSHAKE_TIMEOUT_S = 10.0
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ReceiverLimits:
+    """Bounds of the data port."""
+
+    warm_streams: int
+    max_streams: int
+    stall_timeout_s: float
+    idle_timeout_s: float
+
+
+class DataServer:
+    """Accepts data streams on ``listener`` until :meth:`close`."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        context: ssl.SSLContext,
+        tickets: TicketIssuer,
+        transfers: TransferTable,
+        buffers: Buffers,
+        codec: Executor,
+        threads: Threads,
+        metrics: AgentMetrics,
+        limits: ReceiverLimits,
+        delay: Callable[[float], None] | None = None,
+    ) -> None:
+        self._listener = listener
+        self._context = context
+        self._tickets = tickets
+        self._transfers = transfers
+        self._buffers = buffers
+        self._codec = codec
+        self._threads = threads
+        self._metrics = metrics
+        self._limits = limits
+        self._delay = delay
+        self._waiting: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._workers = 0
+        self._open: set[Wire] = set()
+        self._closing = False
+
+    def start(self) -> None:
+        """Starts the accepting thread and the warm streams; returns when every one of them runs."""
+        started = threading.Barrier(self._limits.warm_streams + 2)
+        for index in range(self._limits.warm_streams):
+            self._spawn(index, started, extra=False)
+        threading.Thread(target=self._accept, args=(started,), name="net-accept", daemon=True).start()
+        started.wait(timeout=30)
+
+    def close(self) -> None:
+        """Stops accepting and closes every stream."""
+        with self._lock:
+            self._closing = True
+            wires = list(self._open)
+            workers = self._workers
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for wire in wires:
+            wire.close()
+        for _ in range(workers):
+            self._waiting.put(None)
+
+    def _spawn(self, index: int, started: threading.Barrier | None, *, extra: bool) -> None:
+        with self._lock:
+            self._workers += 1
+        threading.Thread(target=self._work, args=(started, extra), name=f"net-{index}", daemon=True).start()
+
+    def _accept(self, started: threading.Barrier) -> None:
+        self._threads.join("net")
+        started.wait(timeout=30)
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                if self._closing:
+                    return
+                time.sleep(0.05)  # out of descriptors: the peer retries, a spinning thread helps nobody
+                continue
+            with self._lock:
+                if self._busy >= self._limits.max_streams:
+                    sock.close()
+                    continue
+                self._busy += 1
+                more = self._busy > self._workers
+            self._waiting.put(sock)
+            if more:
+                self._spawn(self._workers, None, extra=True)
+
+    def _work(self, started: threading.Barrier | None, extra: bool) -> None:
+        self._threads.join("net")
+        if started:
+            started.wait(timeout=30)
+        try:
+            while True:
+                try:
+                    sock = self._waiting.get(timeout=self._limits.idle_timeout_s if extra else None)
+                except queue.Empty:
+                    return
+                if sock is None:
+                    return
+                try:
+                    self._serve(sock)
+                except Exception:
+                    log.bug("stream-bug")
+                finally:
+                    sock.close()
+                    with self._lock:
+                        self._busy -= 1
+        finally:
+            with self._lock:
+                self._workers -= 1
+            self._threads.leave()
+
+    def _serve(self, sock: socket.socket) -> None:
+        sock.settimeout(HANDSHAKE_TIMEOUT_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        try:
+            secure = self._context.wrap_socket(sock, server_side=True)
+        except OSError as error:
+            log.warn("handshake-failed", port="data", reason=getattr(error, "reason", None) or str(error))
+            return
+        buffer = self._buffers.take()
+        wire = Wire(secure, buffer)
+        with self._lock:
+            if self._closing:
+                secure.close()
+                return
+            self._open.add(wire)
+        try:
+            self._converse(wire)
+        finally:
+            with self._lock:
+                self._open.discard(wire)
+            wire.close()
+            self._buffers.give(buffer)
+
+    def _converse(self, wire: Wire) -> None:
+        """Takes part in one transfer after the other until the stream ends or breaks a rule."""
+        transfer_number = 0
+        peer: Identity | None = None
+        try:
+            peer = from_certificate(wire.sock.getpeercert())
+            if peer.ou not in CONTENT_ROLES:
+                raise Refused(f"OU={peer.ou} may not send data.", code="forbidden")
+            while True:
+                wire.sock.settimeout(self._limits.idle_timeout_s)
+                hello = wire.read(at_start=True)
+                if hello is None:
+                    return
+                transfer_number = hello.header.transfer
+                wire.sock.settimeout(self._limits.stall_timeout_s)
+                transfer = self._transfers.join(self._opening(hello, peer))
+                try:
+                    self._receive(wire, transfer)
+                except Failed as error:
+                    transfer.fail(error)
+                    raise
+                except BaseException:
+                    transfer.fail(Failed("The receiver failed."))
+                    raise
+                finally:
+                    transfer.leave()
+        except Unreachable as error:
+            if transfer_number:
+                log.warn("stream-lost", identity=peer, reason=error.message)
+        except AgentError as error:
+            code, status = _code_of(error)
+            self._metrics.stream_refused(code, status)
+            log.warn("stream-refused", identity=peer, code=code, reason=error.message)
+            wire.refuse(transfer_number, code, error.message, status)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            code, status = ("disk-full", 507) if full else ("io", 500)
+            log.warn("stream-failed", identity=peer, code=code, reason=str(error))
+            self._metrics.stream_refused(code, status)
+            wire.refuse(transfer_number, code, f"The receiver could not write: {error.strerror}.", status)
+
+    def _opening(self, frame: Frame, peer: Identity) -> Opening:
+        if frame.header.kind != Kind.HELLO:
+            raise ProtocolError("A stream begins with HELLO.")
+        fields = parse_control(frame.payload)
+        ticket_text, name, size, chunk = (fields.get(key) for key in ("ticket", "name", "size", "chunk"))
+        if not isinstance(ticket_text, str) or not isinstance(name, str) or type(size) is not int or type(chunk) is not int:
+            raise ProtocolError("HELLO lacks ticket, name, size or chunk.")
+        if not MIN_CHUNK <= chunk <= MAX_CHUNK or not 0 <= size < 1 << 62:
+            raise ProtocolError(f"A transfer of {size} bytes in chunks of {chunk} is over the limits.")
+        ticket = self._tickets.check(ticket_text, peer, time.time())
+        parts_of(name)
+        return Opening(ticket.session, ticket.identity, frame.header.transfer, name, size, chunk)
+
+    def _receive(self, wire: Wire, transfer: Transfer) -> None:
+        while True:
+            frame = wire.read()
+            assert frame is not None
+            header = frame.header
+            if header.transfer != transfer.opening.number:
+                raise ProtocolError("A frame of another transfer came in the middle of this one.")
+            if header.kind == Kind.DATA:
+                data = decode_chunk(header.flags, frame.payload, header.raw_length)
+                if transfer.write(header.offset, header.raw_length, data):
+                    self._metrics.received(header.raw_length)
+            elif header.kind == Kind.FIN:
+                return
+            elif header.kind == Kind.END:
+                sha256 = parse_control(frame.payload).get("sha256")
+                if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+                    raise ProtocolError("END lacks a SHA-256.")
+                receipt = self._finish(transfer, sha256)
+                wire.write(control(Kind.RECEIPT, header.transfer, {"sha256": receipt.sha256, "bytes": receipt.bytes}))
+                return
+            else:
+                raise ProtocolError("That frame is the receiver's to send.")
+
+    def _finish(self, transfer: Transfer, sha256: str) -> Receipt:
+        opening = transfer.opening
+        try:
+            transfer.await_chunks(self._limits.stall_timeout_s)
+            receipt = self._codec.submit(transfer.commit, sha256).result()
+        except Failed as error:
+            corrupt = isinstance(error, Corrupt)
+            if corrupt:
+                self._metrics.corruption.inc()
+            self._metrics.transfer("corrupt" if corrupt else "failed", time.monotonic() - transfer.started, _code_of(error)[1])
+            raise
+        if self._delay is not None:
+            self._delay(time.monotonic() - transfer.started)
+        seconds = time.monotonic() - transfer.started
+        self._metrics.transfer("ok", seconds, 201)
+        fields = {"session": opening.session, "identity": opening.identity, "content": opening.name}
+        log.event("transfer", **fields, bytes=receipt.bytes, seconds=round(seconds, 4))
+        return receipt
+
+
+def _code_of(error: AgentError) -> tuple[str, int]:
+    if isinstance(error, Refused):
+        return error.code, error.status
+    if isinstance(error, Corrupt):
+        return "corrupt", 422
+    if isinstance(error, ProtocolError):
+        return "protocol", 400
+    if isinstance(error, BadInput):
+        return "bad-name", 400
+    return "failed", 500

@@ -1,0 +1,81 @@
+"""Where a sender takes chunks from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from dwcp_agent import features
+from dwcp_agent._build import PHASE4
+from dwcp_agent.errors import BadInput
+from dwcp_agent.transport.frame import Buffer
+
+__all__ = ["BytesSource", "FileSource", "Source", "open_source"]
+
+
+class Source(Protocol):
+    """Content of a known size, readable in any order from several threads."""
+
+    size: int
+    path_name: str
+
+    def chunk(self, offset: int, length: int) -> Buffer:
+        """Exactly ``length`` bytes at ``offset``. Raises OSError."""
+        ...
+
+    def close(self) -> None:
+        """No chunk is in use any more."""
+        ...
+
+
+class BytesSource:
+    """Content in memory."""
+
+    path_name = "memory"
+
+    def __init__(self, content: bytes) -> None:
+        self._view = memoryview(content)
+        self.size = len(content)
+
+    def chunk(self, offset: int, length: int) -> memoryview:
+        """A view, no copy."""
+        return self._view[offset : offset + length]
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class FileSource:
+    """A file, read chunk by chunk."""
+
+    path_name = "read"
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def chunk(self, offset: int, length: int) -> bytes:
+        """A copy of the bytes."""
+        data = os.pread(self._descriptor, length, offset)
+        if len(data) != length:
+            raise OSError("the file became shorter while it was read")
+        return data
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._descriptor)
+
+
+def open_source(path: Path) -> Source:
+    """The file at ``path``, mapped when the build can and the file has content. Raises BadInput when it is no readable file."""
+    if not path.is_file():
+        raise BadInput(f"{path} is not a file.")
+    try:
+        if PHASE4 and features.is_on("zerocopy") and path.stat().st_size:
+            from dwcp_agent.phase4.mapped import MappedSource
+
+            return MappedSource(path)
+        return FileSource(path)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
