@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from invoke import Context, task
 
 from golive import environment
-from golive.errors import GoliveError
+from golive.errors import BadInput, GoliveError
 from golive.verbs.result import Result
 
 _COMMON = {"json": "one JSON object on stdout", "debug": "show tracebacks"}
@@ -22,7 +23,7 @@ def finish(work: Callable[[], Result], *, as_json: bool = False, debug: bool = F
         result = work()
     except GoliveError as error:
         if debug:
-            raise
+            traceback.print_exc()
         if as_json:
             print(json.dumps({"schema": 1, "error": {"type": type(error).__name__, "message": error.message}}))
         print(error.message, file=sys.stderr)
@@ -32,7 +33,7 @@ def finish(work: Callable[[], Result], *, as_json: bool = False, debug: bool = F
         sys.exit(130)
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"Unexpected {type(error).__name__}: {error}. This is a bug; run it again with --debug for the details.", file=sys.stderr)
         sys.exit(1)
     print(json.dumps(result.data) if as_json else result.text)
@@ -45,6 +46,8 @@ def lazily(verb: str, env: str, **options: Any) -> Callable[[], Result]:
     def work() -> Result:
         from importlib import import_module
 
+        if not env:
+            raise BadInput(f"Say which environment: --env with one of {', '.join(environment.known())}.")
         result: Result = getattr(import_module(f"golive.verbs.{verb}"), verb)(environment.load(env), **options)
         return result
 
@@ -52,18 +55,18 @@ def lazily(verb: str, env: str, **options: Any) -> Callable[[], Result]:
 
 
 @task(help={"env": "environment to provision", **_COMMON})
-def provision(_: Context, env: str, json: bool = False, debug: bool = False) -> None:
+def provision(_: Context, env: str = "", json: bool = False, debug: bool = False) -> None:
     """Make or adopt the environment's hosts; run again, it changes nothing."""
     finish(lazily("provision", env), as_json=json, debug=debug)
 
 
 @task(help={"env": "environment to look at", **_COMMON})
-def drift(_: Context, env: str, json: bool = False, debug: bool = False) -> None:
+def drift(_: Context, env: str = "", json: bool = False, debug: bool = False) -> None:
     """Name what differs from the declaration; exit 6 when something does."""
     finish(lazily("drift", env), as_json=json, debug=debug)
 
 
 @task(help={"env": "environment to remove", "image": "the lab's host image too", **_COMMON})
-def destroy(_: Context, env: str, image: bool = False, json: bool = False, debug: bool = False) -> None:
+def destroy(_: Context, env: str = "", image: bool = False, json: bool = False, debug: bool = False) -> None:
     """Remove the lab from this machine; forget an environment whose hosts are yours."""
     finish(lazily("destroy", env, with_image=image), as_json=json, debug=debug)

@@ -46,7 +46,7 @@ def destroy(env: Environment, *, with_image: bool = False) -> Result:
         left = []
         if env.is_lab:
             _forget_keys(env)
-            left = leftovers(env.name)
+            left = sorted(set(leftovers(env.name)))
             removed_images = image.remove() if with_image else []
     removed = sorted({row["name"] for row in changes} | set(swept))
     text = f"Environment {env.name}: {len(removed)} things removed." if removed else f"Environment {env.name}: nothing to remove."
