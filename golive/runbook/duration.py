@@ -65,7 +65,7 @@ def format_offset(value: timedelta) -> str:
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
-    PlainSerializer(format_duration, return_type=str),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": "^(?=.)(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?(\\d+ms)?$", "examples": ["90s", "10m", "1h30m"]}),
 ]
 """A pydantic type: a timedelta that is written ``10m``. For ``Params`` of actions, too."""
@@ -73,7 +73,7 @@ Duration = Annotated[
 Offset = Annotated[
     timedelta,
     BeforeValidator(parse_offset),
-    PlainSerializer(format_offset, return_type=str),
+    PlainSerializer(format_offset, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": "^T?[+-]\\d", "examples": ["T-7d", "T-0", "+60m", "T+2h"]}),
 ]
 """A pydantic type: a distance from T-0 that is written ``T-7d`` or ``+60m``."""
