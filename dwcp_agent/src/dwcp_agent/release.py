@@ -26,7 +26,10 @@ class Release:
 
 
 def of_directory(directory: Path | None) -> Release:
-    """The release installed in ``directory``; ``dev`` when there is no manifest. Raises BadInput when the manifest belongs to other code."""
+    """The release installed in ``directory``; ``dev`` when there is no manifest.
+
+    Raises BadInput when the manifest cannot be read or belongs to other code.
+    """
     if directory is None:
         return Release("dev", VERSION, "dev")
     path = directory / "manifest.json"

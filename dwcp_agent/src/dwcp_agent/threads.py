@@ -20,8 +20,8 @@ ROLES: tuple[Role, ...] = ("net", "codec", "control")
 class Threads:
     """The CPUs of each role, and the threads that joined one.
 
-    ``wanted`` maps a role to a CPU list; None means every CPU the process may use. What is wanted is cut down to what the unit's mask allows; a role
-    with nothing left runs on the whole mask, and :meth:`report` says so.
+    ``wanted`` maps a role to a CPU list; None means every CPU the process may use. What is wanted is cut down to what the unit's mask
+    allows; a role with nothing left runs on the whole mask, and :meth:`report` says so.
     """
 
     def __init__(self, wanted: dict[Role, str | None]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from dwcp_agent import log
-from dwcp_agent.control.context import CALLER, CONTEXT, FORWARDED, Context
+from dwcp_agent.control.context import CALLER, CONTEXT, Context
 from dwcp_agent.control.objects import get_object, put_object
 from dwcp_agent.control.sessions import open_session
 from dwcp_agent.control.state import health, metrics, ready, status
@@ -92,7 +92,6 @@ async def _around(request: web.Request, handler: Answer) -> web.StreamResponse:
             if route.roles is not None and caller.ou not in route.roles:
                 raise Refused(f"OU={caller.ou} may not do this.", code="forbidden")
             request[CALLER] = caller
-            request[FORWARDED] = forwarded
             if context.defects is not None and route.content and forwarded and context.defects.fails_now():
                 response: web.StreamResponse = error_response(500, "internal", "The agent failed.")
             else:

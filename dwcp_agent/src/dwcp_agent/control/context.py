@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -22,7 +22,7 @@ from dwcp_agent.transport.transfer import TransferTable
 if TYPE_CHECKING:
     from dwcp_agent.defects import Defects
 
-__all__ = ["CALLER", "CONTEXT", "FORWARDED", "Context"]
+__all__ = ["CALLER", "CONTEXT", "Context", "caller"]
 
 
 @dataclass
@@ -49,12 +49,9 @@ class Context:
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
-CALLER = "caller"
-FORWARDED = "forwarded"
+CALLER: web.RequestKey[Identity] = web.RequestKey("caller", Identity)
 
 
 def caller(request: web.Request) -> Identity:
     """Who the request is from, as the middleware found."""
-    found: Any = request[CALLER]
-    assert isinstance(found, Identity)
-    return found
+    return request[CALLER]

@@ -59,7 +59,8 @@ def from_certificate(certificate: Mapping[str, Any] | None) -> Identity:
 def caller_of(peer: Identity, forwarded: Sequence[str]) -> tuple[Identity, bool]:
     """Who a request is from, and whether a gateway forwarded it.
 
-    ``forwarded`` are the values of ``X-DWCP-Client``. Raises Refused when anyone but a gateway sent one, or a gateway sent several or a malformed one.
+    ``forwarded`` are the values of ``X-DWCP-Client``. Raises Refused when anyone but a gateway sent one, or a gateway sent several or a
+    malformed one.
     A gateway without the header speaks for itself, which entitles it to very little.
     """
     if not forwarded:

@@ -22,7 +22,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_BACK_BYTES = 1 << 20
 
 Spoil = Callable[[int, int], None]
-"""Called with a descriptor and its size between the last check of what came in and the final verification; only a defective build has one."""
+"""Called with a descriptor and its size after the last check of what came in and before the final verification, by defective builds only."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Store:
         partial = f".partial-{slot}"
         try:
             self._partial = _make_directory(self._root, partial)
-            for leftover in os.listdir(self._partial):
+            for leftover in os.listdir(self._partial):  # noqa: PTH208 - a descriptor, not a path
                 os.unlink(leftover, dir_fd=self._partial)
         except OSError as error:
             os.close(self._root)
@@ -125,8 +125,8 @@ class Incoming:
     def commit(self, sha256: str) -> Receipt:
         """Makes the content durable, verifies it and gives it its name, in this order.
 
-        The hash is computed from the file as read back after fsync. Raises Corrupt when it is not ``sha256``, Refused when the name is taken by a
-        directory or the disk is full; nothing is left then.
+        The hash is computed from the file as read back after fsync. Raises Corrupt when it is not ``sha256``, Refused when the name is
+        taken by a directory or the disk is full; nothing is left then.
         """
         try:
             size = os.fstat(self._descriptor).st_size

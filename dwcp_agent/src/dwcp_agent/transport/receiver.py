@@ -1,4 +1,7 @@
-"""The data port: a thread per stream, because a blocking thread that hashes, decompresses and writes without the interpreter lock is its own backpressure."""
+"""The data port: a thread per stream.
+
+A blocking thread that checks, decompresses and writes without the interpreter lock is its own backpressure, and its memory is two chunks.
+"""
 
 from __future__ import annotations
 
