@@ -10,7 +10,7 @@ __all__ = ["Verdict"]
 class Verdict(Enum):
     """What a gate or an action concluded."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 a verdict, not a password
     """Shown, by enough evidence."""
     FAIL = "FAIL"
     """The opposite was shown."""
