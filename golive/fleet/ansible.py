@@ -17,6 +17,7 @@ from ansible_runner.runner import Runner
 
 from golive.environment import ROOT, Environment
 from golive.errors import GoliveError, Unprepared, Unreachable
+from golive.fleet.variables import variables
 
 if TYPE_CHECKING:
     from golive.actions.port import StepContext
@@ -90,7 +91,7 @@ def play(
     Args:
         env: whose inventory (``.golive/<env>/hosts.yml``) is used.
         playbook: file name below ``playbooks/``.
-        extravars: variables of the play; never a secret.
+        extravars: variables of the play besides those of the environment (``golive.fleet.variables``); never a secret.
         limit: host names, or None for all.
         workdir: gets a directory of this play's own with its output.
         child_env: variables that every process of the play inherits (the mark by which a later controller finds it).
@@ -121,7 +122,7 @@ def play(
             playbook=str(book),
             inventory=str(hosts_file.resolve()),
             project_dir=str(ROOT),
-            extravars=dict(extravars),
+            extravars={**variables(env), **extravars},
             limit=",".join(limit) if limit is not None else None,
             cmdline="--check" if check else None,
             ident="play",

@@ -32,6 +32,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE.tar")
     parser.add_argument("--kind", choices=installed.KINDS, required=True)
     parser.add_argument("--slot", choices=("a", "b"), required=True, help="ports of an agent's release; a load client has none")
+    parser.add_argument("--remove-bundle", action="store_true", help="remove BUNDLE.tar once it is installed")
 
 
 @verb("install", help="verify a bundle and install it beside what runs", changes=True, arguments=_arguments)
@@ -46,6 +47,8 @@ def install(call: Call) -> dict[str, Any]:
         if installed.complete(call.places, kind, bundle.id) is None:
             _build(call, bundle, kind)
             changed = True
+    if call.options.remove_bundle:
+        call.options.bundle.unlink(missing_ok=True)
     return {"changed": changed, "id": bundle.id, "kind": kind, "slot": slot if kind == "agent" else None}
 
 
