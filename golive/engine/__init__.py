@@ -1,6 +1,6 @@
 """What a run does: journal, lease, loop, recovery, rollback."""
 
-from golive.engine.api import Standing, exit_code, open_journal, request_rollback, rollback, run, standing, state
+from golive.engine.api import Serving, Standing, exit_code, live, open_journal, request_rollback, rollback, run, standing, state
 from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, StepState, environment_state, fold
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
@@ -18,6 +18,7 @@ __all__ = [
     "Process",
     "Record",
     "RunState",
+    "Serving",
     "StageState",
     "Standing",
     "StepState",
@@ -27,6 +28,7 @@ __all__ = [
     "environment_state",
     "exit_code",
     "fold",
+    "live",
     "open_journal",
     "request_rollback",
     "rollback",

@@ -15,14 +15,14 @@ from golive.engine.drive import drive
 from golive.engine.fold import EnvironmentState, RunState, environment_state
 from golive.engine.journal import SqlJournal, Witness
 from golive.engine.lease import Holder, Lease, holder
-from golive.engine.live import Live
 from golive.engine.ports import Ports, Trigger
+from golive.engine.running import Live
 from golive.engine.store import Store
 from golive.environment import Environment
 from golive.errors import BadInput, GoliveError, Held
 from golive.runbook import Clock, Pace, RealClock, Runbook
 
-__all__ = ["Standing", "exit_code", "open_journal", "request_rollback", "rollback", "run", "standing", "state"]
+__all__ = ["Serving", "Standing", "exit_code", "live", "open_journal", "request_rollback", "rollback", "run", "standing", "state"]
 
 JSON = dict[str, Any]
 Tell = Callable[[str, JSON], None]
@@ -42,6 +42,17 @@ class Standing:
     last: RunState
     holder: Holder | None
     """Who holds the environment at this moment; None when no one does."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A release that is live."""
+
+    release: str
+    slot: str | None
+    """The slot that its steps noted; None when none did."""
+    load: str | None
+    """The pinned load client's release."""
 
 
 def run(
@@ -77,19 +88,19 @@ def run(
     with _held(environment, ports) as (store, lease, journal):
         known = _known(environment, journal)
         if known.last.open:
-            live = _continued(environment, store, lease, journal, known.last, ports, pace, tell, load)
+            running = _continued(environment, store, lease, journal, known.last, ports, pace, tell, load)
             if not known.last.rolling_back:
                 _same(environment, known.last, candidate, runbook)
-            _resume(live)
-            if not live.state.rolling_back and from_stage is not None:
-                _skip_to(live, names[: names.index(from_stage)])
+            _resume(running)
+            if not running.state.rolling_back and from_stage is not None:
+                _skip_to(running, names[: names.index(from_stage)])
         else:
             new = f"{ports.clock.now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
             fresh = RunState(env=environment.name)
-            live = Live(environment, new, store, journal, lease, fresh, ports, pace, tell)
-            _start(live, known, runbook, candidate, incumbent, load, from_stage, until_stage)
-        drive(live, runbook, rollback_runbook, until_stage)
-        return live.state
+            running = Live(environment, new, store, journal, lease, fresh, ports, pace, tell)
+            _start(running, known, runbook, candidate, incumbent, load, from_stage, until_stage)
+        drive(running, runbook, rollback_runbook, until_stage)
+        return running.state
 
 
 def rollback(
@@ -105,7 +116,7 @@ def rollback(
         Occupied: another process took the environment over meanwhile.
     """
     if not reason.strip():
-        raise BadInput("A rollback needs a reason: `invoke rollback --env ENV --reason outage`.")
+        raise BadInput("A rollback needs a reason: `./inv rollback --env ENV --reason outage`.")
     found = standing(environment)
     _can_go_back(environment, found.last)
     if found.holder is not None:
@@ -118,10 +129,10 @@ def rollback(
         if not known.last.open:
             return known.last
         _can_go_back(environment, known.last)
-        live = _continued(environment, store, lease, journal, known.last, ports, pace, tell, "")
-        _resume(live)
-        drive(live, None, rollback_runbook, None, Trigger("operator", reason))
-        return live.state
+        running = _continued(environment, store, lease, journal, known.last, ports, pace, tell, "")
+        _resume(running)
+        drive(running, None, rollback_runbook, None, Trigger("operator", reason))
+        return running.state
 
 
 def request_rollback(environment: Environment, reason: str, *, clock: Clock | None = None) -> int:
@@ -147,6 +158,20 @@ def standing(environment: Environment) -> Standing:
         return Standing(known.incumbent, known.last, None if gone else held_by)
     finally:
         store.close()
+
+
+def live(environment: Environment) -> Serving | None:
+    """What the environment's journal says is live: the candidate of the last run that was signed off; None before the first."""
+    if not (environment.state / "journal.db").exists():
+        return None
+    store = _store(environment)
+    try:
+        known = environment_state(environment.name, SqlJournal(store, environment.name, RealClock()).read())
+    finally:
+        store.close()
+    if known.signed_off is None:
+        return None
+    return Serving(known.signed_off, known.slots.get(known.signed_off), known.load)
 
 
 def open_journal(environment: Environment) -> SqlJournal:
@@ -179,7 +204,7 @@ def _held(environment: Environment, ports: Ports) -> Iterator[tuple[Store, Lease
             if wrong:
                 raise Held(
                     f"The journal of environment {environment.name} is not what was written: {wrong[0]}"
-                    f"{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. Nothing was changed; look at `invoke status` and the "
+                    f"{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. Nothing was changed; look at `./inv status` and the "
                     f"hosts, and move {environment.state / 'journal.db'} away to begin a new one."
                 )
             yield store, lease, journal
@@ -260,7 +285,7 @@ def _controller(live: Live) -> JSON:
 
 def _same(environment: Environment, last: RunState, candidate: str, book: Runbook) -> None:
     where = f"at stage {last.stage}" + (f", step {last.step}" if last.step else "")
-    way_back = f"take it back with `invoke rollback --env {environment.name} --reason ...`"
+    way_back = f"take it back with `./inv rollback --env {environment.name} --reason ...`"
     if last.release != candidate:
         raise BadInput(
             f"Run {last.run} of release {last.release} is unfinished ({last.outcome} {where}): continue it with that release, or "
@@ -282,7 +307,7 @@ def _can_go_back(environment: Environment, last: RunState) -> None:
     if last.final and not last.rolling_back:
         raise Held(
             f"Run {last.run} is past sign-off and the incumbent is being retired: it cannot go back. Finish it with "
-            f"`invoke golive --env {environment.name}`, then take another release live."
+            f"`./inv golive --env {environment.name}`, then take another release live."
         )
 
 

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator
 
 from golive.actions.port import Found
-from golive.engine.live import Breach, Interrupted, Live
 from golive.engine.loop import Aborted, Broken, Standstill, forward
 from golive.engine.ports import Trigger
 from golive.engine.rollback import back, begin
+from golive.engine.running import Breach, Interrupted, Live
 from golive.errors import GoliveError, Occupied
 from golive.runbook import Runbook
 
@@ -68,13 +68,13 @@ def drive(live: Live, book: Runbook | None, back_book: Runbook, until: str | Non
             live.append("run.finished", {"outcome": "failed", "reason": str(stop)})
         except Interrupted as stop:
             what = "finishes the way back" if live.state.rolling_back else "continues the run"
-            again = f"`invoke golive --env {live.name}` {what}"
+            again = f"`./inv golive --env {live.name}` {what}"
             live.append("run.held", {"reason": f"interrupted by {stop}", "do": again, "interrupted": True})
         except Occupied:
             raise
         except GoliveError as error:
             with contextlib.suppress(GoliveError):
-                live.append("run.held", {"reason": str(error), "do": f"`invoke golive --env {live.name}` continues the run"})
+                live.append("run.held", {"reason": str(error), "do": f"`./inv golive --env {live.name}` continues the run"})
             raise
         finally:
             live.stop_watchers()
@@ -98,7 +98,7 @@ def _fence_first(live: Live) -> None:
     live.append("fenced", {"token": live.lease.token, "silent": {target: finding.reason for target, finding in silent.items()}})
     raise Standstill(
         f"unknown on {target}: {finding.reason}" + (f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""),
-        f"Make {', '.join(silent)} answer, or take it out of the inventory; then `invoke golive --env {live.name}` continues the run",
+        f"Make {', '.join(silent)} answer, or take it out of the inventory; then `./inv golive --env {live.name}` continues the run",
     )
 
 

@@ -85,6 +85,8 @@ class RunState:
     traffic: dict[str, dict[str, float]] = field(default_factory=dict)
     """Per gateway, percent by release id, as last seen."""
     max_candidate_weight: float = 0
+    slots: dict[str, str] = field(default_factory=dict)
+    """Slot by release id, as noted by steps."""
     deployed: bool = False
     """Something of the candidate may be on hosts."""
     exposed: bool = False
@@ -141,6 +143,10 @@ class EnvironmentState:
 
     env: str
     incumbent: str | None = None
+    signed_off: str | None = None
+    """Candidate of the last run that was signed off; None while nothing was ever taken live by us."""
+    load: str | None = None
+    slots: dict[str, str] = field(default_factory=dict)
     last: RunState = field(default_factory=RunState)
 
 
@@ -167,9 +173,11 @@ def environment_state(env: str, records: Iterable[Record]) -> EnvironmentState:
             state.last = RunState(env=env)
         advance(state.last, record)
         if record.kind == "run.started":
-            state.incumbent = state.last.incumbent
+            state.incumbent, state.load = state.last.incumbent, state.last.load or state.load
+        elif record.kind == "slot":
+            state.slots.update(state.last.slots)
         elif record.kind == "run.finished" and state.last.signed_off:
-            state.incumbent = state.last.release
+            state.incumbent = state.signed_off = state.last.release
     return state
 
 
@@ -286,6 +294,12 @@ def _weights(state: RunState, gateway: str, weights: JSON) -> None:
         state.exposed = state.exposed or candidate > 0
 
 
+def _slot(state: RunState, record: Record) -> None:
+    release, slot = record.data.get("release"), record.data.get("slot")
+    if isinstance(release, str) and isinstance(slot, str):
+        state.slots[release] = slot
+
+
 def _requests(state: RunState, record: Record) -> None:
     state.requests = {key: int(record.data.get(key) or 0) for key in ("total", "failed")}
 
@@ -337,6 +351,7 @@ _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "step.interrupted": _step_interrupted,
     "step.holding": _step_holding,
     "traffic.set": _traffic_set,
+    "slot": _slot,
     "requests": _requests,
     "gate": _append_to("gates"),
     "guard": _append_to("guard"),

@@ -112,7 +112,7 @@ class Lease:
         if self._lost:
             raise LeaseLost(
                 f"The lease of environment {self._env} was lost ({self._lost}); this process stops and changes nothing more. "
-                f"See `invoke status --env {self._env}`."
+                f"See `./inv status --env {self._env}`."
             )
 
     def advance(self) -> int:
@@ -169,7 +169,7 @@ def _unclean(found: Holder | None) -> Holder | None:
 
 def _occupied(env: str, found: Holder) -> Occupied:
     known = "" if found.alive else f" It is not on this machine; when it is dead, wait {found.ttl_s:.0f} s and repeat the command."
-    return Occupied(f"Environment {env} is held by {found.sentence}. Watch it with `invoke status --env {env}`.{known}")
+    return Occupied(f"Environment {env} is held by {found.sentence}. Watch it with `./inv status --env {env}`.{known}")
 
 
 def _holder(connection: sa.Connection, env: str) -> Holder | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from golive.engine.live import Breach, Live
 from golive.engine.ports import Trigger
+from golive.engine.running import Breach, Live
 from golive.engine.step import Done, Unknown, perform
 from golive.gates.verdict import Verdict
 from golive.runbook import Reaction, Runbook, Stage, Step, format_duration
@@ -165,4 +165,4 @@ def _watches(live: Live, step: Step) -> bool:
 
 
 def _again(live: Live) -> str:
-    return f"`invoke golive --env {live.name}` continues the run"
+    return f"`./inv golive --env {live.name}` continues the run"

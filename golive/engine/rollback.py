@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from golive.actions.port import Found, Reach
 from golive.engine.fold import BACK
-from golive.engine.live import Live
 from golive.engine.loop import Standstill
 from golive.engine.ports import Trigger
+from golive.engine.running import Live
 from golive.engine.step import Done, perform
 from golive.errors import GoliveError, Occupied
 from golive.gates.verdict import Verdict
@@ -19,10 +19,19 @@ __all__ = ["back", "begin"]
 
 def begin(live: Live, trigger: Trigger) -> None:
     """Journals why the run goes back. From this record on it never goes forward."""
-    seen_at = trigger.seen_at or live.clock.now().isoformat(timespec="microseconds")
+    seen_at = _time(trigger.seen_at) or live.clock.now().isoformat(timespec="microseconds")
     cause = {"source": trigger.source, "reason": trigger.reason, "seen_at": seen_at, "data": dict(trigger.data)}
     live.append("trigger", cause)
     live.append("rollback.started", {"reason": trigger.reason, "source": trigger.source, "breach_at": seen_at})
+
+
+def _time(text: str) -> str:
+    """``text`` as the journal writes times; empty when it is none, or has no zone."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return ""
+    return time.astimezone(UTC).isoformat(timespec="microseconds") if time.tzinfo is not None else ""
 
 
 def back(live: Live, book: Runbook) -> None:
@@ -116,5 +125,5 @@ def _incomplete(live: Live, left: list[str], what: str) -> None:
     live.append("rollback.finished", {"left": left})
     raise Standstill(
         f"{what}: {'; '.join(left)}",
-        f"Mend what it says; then `invoke rollback --env {live.name}` (or `invoke golive --env {live.name}`) finishes the way back",
+        f"Mend what it says; then `./inv rollback --env {live.name}` (or `./inv golive --env {live.name}`) finishes the way back",
     )

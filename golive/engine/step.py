@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from golive.actions.port import Action, Finding, Findings, Found, Outcome, Reach, StepContext, StepStopped
 from golive.engine.journal import SecretRefused
-from golive.engine.live import Breach, Interrupted, Live
+from golive.engine.running import Breach, Interrupted, Live
 from golive.engine.supervise import TimedOut, supervised
 from golive.errors import GoliveError, Occupied
 from golive.gates.verdict import Verdict

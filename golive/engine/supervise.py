@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from golive.actions.port import StepContext
-from golive.engine.live import Breach, Live
+from golive.engine.running import Breach, Live
 
 __all__ = ["TimedOut", "supervised"]
 

@@ -234,7 +234,7 @@ class Live:
         if self.state.already_live:
             return "the release was live before this run; there is nothing to go back to"
         if self.state.final:
-            return "the incumbent is being retired since sign-off; take the release to use next live with `invoke golive --release`"
+            return "the incumbent is being retired since sign-off; take the release to use next live with `./inv golive --release`"
         return ""
 
     def _seen(self) -> Trigger | None:
