@@ -1,7 +1,7 @@
 """Builds the package from this tree, and gives tests a CA and agents on loopback.
 
-The tests are about this tree, whatever is installed: the compiled core is built into a directory of its own, and a copy of the package with it goes
-to the front of the path.
+The tests are about this tree, whatever is installed: the compiled core is built into a directory of its own, and a copy of the package
+with it goes to the front of the path.
 """
 
 from __future__ import annotations
@@ -46,4 +46,4 @@ def _use_this_tree() -> None:
 
 _use_this_tree()
 sys.path.insert(0, str(HERE))
-from fixtures import agent, authority, people, processes, start_agent  # noqa: E402, F401, I001 - fixtures, importable only from here on
+from fixtures import agent, authority, people, processes, start_agent  # noqa: E402, F401 - fixtures, importable only from here on

@@ -108,7 +108,15 @@ class Agent:
 
 def agent_settings(store: Path, files: Files, **more: Any) -> dict[str, Any]:
     store.mkdir(parents=True, exist_ok=True)
-    base = {"schema": 1, "host": "host-1", "site": "ams", "listen": "127.0.0.1", "tls": files.as_config(), "store": str(store), "streams": 2}
+    base = {
+        "schema": 1,
+        "host": "host-1",
+        "site": "ams",
+        "listen": "127.0.0.1",
+        "tls": files.as_config(),
+        "store": str(store),
+        "streams": 2,
+    }
     base["limits"] = {"drain_grace_s": 0.0, "stall_timeout_s": 5.0} | more.pop("limits", {})
     return base | more
 

@@ -76,7 +76,5 @@ class Authority:
         cert_path, key_path = self.directory / f"{ou}-{cn}.crt", self.directory / f"{ou}-{cn}.key"
         cert_path.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
         key_path.touch(0o600)
-        key_path.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
+        key_path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         return Files(self.path, cert_path, key_path)

@@ -86,7 +86,9 @@ async def test_bad_requests_are_refused_with_a_code(
     assert agent.files() == []
 
 
-@pytest.mark.parametrize("path", ["../../escape", "%2e%2e/%2e%2e/escape", "/etc/escape", "%2fetc%2fescape", "a/../../../escape", "..%2f..%2fescape"])
+@pytest.mark.parametrize(
+    "path", ["../../escape", "%2e%2e/%2e%2e/escape", "/etc/escape", "%2fetc%2fescape", "a/../../../escape", "..%2f..%2fescape"]
+)
 async def test_paths_cannot_leave_the_callers_directory(agent: Agent, path: str) -> None:
     """Written to the socket as they are: a client library would have tidied them up."""
     context = context_of(agent.people["load"])

@@ -22,7 +22,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_BACK_BYTES = 1 << 20
 
 Spoil = Callable[[int, int], None]
-"""Called with a descriptor and its size after the last check of what came in and before the final verification, by defective builds only."""
+"""Called with a descriptor and its size after the last check of what came in and before the final verification, by a defective build."""
 
 
 @dataclass(frozen=True)
