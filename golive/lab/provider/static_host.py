@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tf import schema, types
 
-from golive.fleet.survey import Survey, survey
 from golive.lab.provider.resource import Resource, State, attribute
 
 __all__ = ["StaticHost"]
@@ -56,7 +55,10 @@ class StaticHost(Resource):
         return None
 
     def _surveyed(self, state: State) -> State:
-        seen: Survey = survey(
+        # Imported here: the lab's plans, which start the provider several times, need no SSH library.
+        from golive.fleet.survey import survey
+
+        seen = survey(
             str(state["address"]), int(state["ssh_port"]), str(state["ssh_user"]), str(state["host_key"]), self.settings.keys / "operator"
         )
         return {**state, **{fact: getattr(seen, fact) for fact in _FACTS}}

@@ -1,0 +1,45 @@
+mock_provider "dwcp" {}
+
+variables {
+  sites = {
+    ams = { network = "n-ams", cidr = "10.77.1.0/24" }
+    nyc = { network = "n-nyc", cidr = "10.77.2.0/24" }
+    sgp = { network = "n-sgp", cidr = "10.77.3.0/24" }
+  }
+}
+
+run "every_two_sites_have_a_link_with_addresses_of_its_own" {
+  command = apply
+
+  assert {
+    condition     = output.links == ["ams-nyc", "ams-sgp", "nyc-sgp"]
+    error_message = "three sites have three links"
+  }
+  assert {
+    condition     = length(distinct([for link in dwcp_wan_link.this : link.transit])) == 3
+    error_message = "each link has a /31 of its own"
+  }
+}
+
+run "one_site_has_no_link" {
+  command = apply
+
+  variables {
+    sites = { ams = { network = "n-ams", cidr = "10.77.1.0/24" } }
+  }
+
+  assert {
+    condition     = output.links == []
+    error_message = "one site needs no link"
+  }
+}
+
+run "a_rate_below_one_is_refused" {
+  command = plan
+
+  variables {
+    rate_mbit = 0.5
+  }
+
+  expect_failures = [var.rate_mbit]
+}
