@@ -120,7 +120,8 @@ def _follow(live: Live, stage: Stage, step: Step, done: Done, reaction: Reaction
 def _hold(live: Live, stage: Stage, step: Step, done: Done, reaction: Reaction) -> tuple[Done, Reaction]:
     """Tries the step again until it passes, the time is over, or it answers something that has another reaction of its own.
 
-    A process that dies meanwhile does not start the time anew: the end stands in the journal.
+    A try that began in time is finished: a watch as long as the hold could never pass otherwise. A process that dies meanwhile does
+    not start the time anew: the end stands in the journal.
     """
     timing, clock = live.ports.timing, live.clock
     whole = live.seconds(reaction.hold_for) if reaction.hold_for else 0.0
@@ -139,7 +140,7 @@ def _hold(live: Live, stage: Stage, step: Step, done: Done, reaction: Reaction) 
             live.wait(min(remaining, pause) if not _watches(live, step) or pause > timing.retry_s else 0)
             if clock.monotonic() >= end:
                 break
-            done = perform(live, stage.name, step, until=end)
+            done = perform(live, stage.name, step)
             if done.verdict is Verdict.PASS:
                 break
             other = _reaction(live, step, done)

@@ -192,8 +192,8 @@ class _Attempt:
         return Done(verdict, summary, self.bug, self.reach)
 
 
-def perform(live: Live, stage: str, step: Step, *, back: bool = False, until: float | None = None) -> Done:
-    """Tries ``step`` once. ``until`` (monotonic) cuts it short: the end of a hold.
+def perform(live: Live, stage: str, step: Step, *, back: bool = False) -> Done:
+    """Tries ``step`` once.
 
     Raises:
         Unknown: a target's state cannot be told (never on the way back).
@@ -208,8 +208,6 @@ def perform(live: Live, stage: str, step: Step, *, back: bool = False, until: fl
     deadline, why = begun + budget.total_seconds(), f"took longer than its budget of {format_duration(budget)}"
     if live.stage_deadline is not None and live.stage_deadline < deadline:
         deadline, why = live.stage_deadline, "the stage took longer than its budget"
-    if until is not None and until < deadline:
-        deadline, why = until, "the time to hold was over before it passed"
     return _Attempt(live, stage, step, action, ctx, close, deadline, why, reach_of(action, params), begun).run(back=back)
 
 

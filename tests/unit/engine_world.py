@@ -214,6 +214,7 @@ def actions(world: World) -> dict[str, Any]:
 
     class SimWatch(Base):
         watch = True
+        budget = timedelta(hours=4)
 
         class Params(BaseModel):
             model_config = ConfigDict(extra="forbid")
