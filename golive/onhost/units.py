@@ -103,10 +103,10 @@ def reset_failed(lock: Lock, name: str) -> None:
 
 
 def last_words(name: str) -> str:
-    """The last line that the unit logged, for a sentence; empty when there is none."""
+    """The last line that the unit's own processes logged, for a sentence; empty when there is none."""
     try:
         done = subprocess.run(
-            ["journalctl", "--unit", name, "--lines", "1", "--output", "cat", "--no-pager", "--quiet"],
+            ["journalctl", f"_SYSTEMD_UNIT={name}", "--lines", "1", "--output", "cat", "--no-pager", "--quiet"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
