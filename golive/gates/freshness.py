@@ -84,19 +84,22 @@ def _serving(samples: Samples, window: Window, role: int, name: str, stale: floa
 def _agent(agent: Agent, window: Window, stale: float) -> list[str]:
     found = [f"{gap}" for gap in agent.problems]
     if not agent.problems and not agent.down:
-        if not len(agent.requests.time):
-            found.append(f"dwcp_requests_total of the candidate on {agent.host} is absent.")
-        elif window.end - agent.requests.time[-1] > 2 * stale:
-            found.append(f"The candidate's metrics on {agent.host} are {window.end - agent.requests.time[-1]:.0f} s old.")
+        if agent.seen is None:
+            found.append(
+                f"The candidate on {agent.host} is scraped, but exports no metrics of its own (dwcp_start_time_seconds is absent)."
+            )
+        elif window.end - agent.seen > stale:
+            found.append(f"The candidate's metrics on {agent.host} are {window.end - agent.seen:.0f} s old.")
     return found
 
 
 def _frozen(window: Window, stale: float) -> list[str]:
     """Counters that stand still while clients are being served measure nothing. Scrapes lag, so the last ``stale`` seconds do not count."""
-    up = [agent for agent in window.agents if not agent.down and len(agent.requests.time) >= 2]
+    up = [agent for agent in window.agents if not agent.down and agent.seen is not None]
     if not up:
         return []
     since, until = window.end - 3 * stale, window.end - stale
+    # A counter that has never been exported has counted nothing: it is as good as frozen.
     served = int(((window.samples.role == CANDIDATE) & (window.samples.time >= since) & (window.samples.time <= until)).sum())
     if window.seconds < 3 * stale or served < _FROZEN_AFTER_REQUESTS:
         return []

@@ -40,7 +40,7 @@ class Judge:
         alpha = self.policy.spent(attempt)
         alarm = early.shares(self.spec, self.policy)
         # Tests that are not sequential may fail the candidate at every attempt: they share their false alarm as the claims do.
-        alarm = {name: share * 0.8 * 0.2**attempt for name, share in alarm.items()}
+        alarm = {name: share * self.policy.part(attempt) for name, share in alarm.items()}
         shift = self._shift(window)
         lines = [
             *early.facts(window, self.spec),

@@ -99,16 +99,16 @@ class _Machine:
 
     def __init__(self, rng: np.random.Generator, seconds: float) -> None:
         self.rng = rng
-        steps = np.cumsum(rng.normal(0, 0.02, int(seconds / 5) + 3))
+        steps = np.cumsum(rng.normal(0, 0.01, int(seconds / 5) + 3))
         self._speed_at = np.arange(len(steps)) * 5.0
-        self._speed = np.clip(steps, -0.15, 0.15)
+        self._speed = np.clip(steps, -0.1, 0.1)
         self.hiccups = self.draw(seconds, every=12.0)
 
     def draw(self, seconds: float, every: float) -> NDArray[np.float64]:
-        """Begin and end of pauses: exponential gaps, 20 to 150 ms long, some up to 250."""
+        """Begin and end of pauses: at random, 35 ms long in the median, up to 250."""
         count = self.rng.poisson(seconds / every)
         begin = np.sort(self.rng.uniform(0, seconds, count))
-        return np.stack((begin, begin + np.minimum(0.25, self.rng.lognormal(np.log(0.05), 0.6, count))), axis=1)
+        return np.stack((begin, begin + np.minimum(0.25, self.rng.lognormal(np.log(0.035), 0.6, count))), axis=1)
 
     def speed(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.interp(at, self._speed_at, self._speed))
@@ -171,6 +171,7 @@ def _window(samples: Samples, start: float, end: float, baseline: Samples | None
     agents = tuple(
         Agent(
             host,
+            seen=None if case.no_metrics else float(scraped[-1]),
             requests=Series() if case.no_metrics else Series(scraped, (scraped - start) * 30),
             cpu=Series(scraped, rng.normal(0.25, 0.05, len(scraped))),
             memory=Series(scraped, rng.normal(80e6, 0.3e6, len(scraped))),

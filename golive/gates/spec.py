@@ -162,11 +162,16 @@ class GatePolicy(BaseModel):
         return Threshold(parsed.value, parsed.text.replace("<", ">"))
 
     def spent(self, attempt: int) -> float:
-        """Share of 1 - confidence that the ``attempt``-th decision (0 first) on a growing watch may use: 80 %, 16 %, 3.2 % ...
+        """Share of 1 - confidence that the ``attempt``-th decision (0 first) on a growing watch may use: 65 %, 23 %, 8 % ...
 
         The shares of all attempts together stay below 1, so extending a watch any number of times keeps the stated confidence.
         """
-        return float((1.0 - self.confidence) * 0.8 * 0.2**attempt)
+        return float((1.0 - self.confidence) * self.part(attempt))
+
+    @staticmethod
+    def part(attempt: int) -> float:
+        """Part of a probability that belongs to the ``attempt``-th decision; the parts of all attempts sum to 1."""
+        return float(0.65 * 0.35**attempt)
 
     def limit(self, spec: GateSpec, metric: Literal["error_rate", "latency_p99"]) -> Threshold | None:
         """The threshold that decides here: the environment's looser one where it states one, else the runbook's."""

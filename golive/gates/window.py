@@ -83,6 +83,8 @@ class Agent:
     host: str
     down: bool = False
     """Every scrape of the last ten seconds failed."""
+    seen: float | None = None
+    """When metrics of its own were last scraped."""
     requests: Series = field(default_factory=Series)
     """``dwcp_requests_total``, all operations together."""
     cpu: Series = field(default_factory=Series)
