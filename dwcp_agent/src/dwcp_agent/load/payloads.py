@@ -11,8 +11,9 @@ import zstandard
 
 __all__ = ["Payload", "Payloads"]
 
-_VARIANTS = 8
 _STAMP_BYTES = 16
+_RECORDS = 2000
+_SPARE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -29,33 +30,37 @@ class Payload:
 
 
 class Payloads:
-    """Payloads of the given sizes, from a few variants made once; a stamp makes each one unlike the ones before."""
+    """Payloads of the given sizes, cut from material made once; a stamp makes each one unlike the ones before."""
 
     def __init__(self, sizes: dict[str, int], source: random.Random) -> None:
         self._source = source
-        self._variants = {op: [_content(size - _STAMP_BYTES, source) for _ in range(_VARIANTS)] for op, size in sizes.items()}
+        self._sizes = sizes
+        self._material = _material(max(sizes.values()), source)
 
     def next(self, op: str) -> Payload:
         """Content for one request."""
-        content = self._source.randbytes(_STAMP_BYTES) + self._source.choice(self._variants[op])
+        length = self._sizes[op] - _STAMP_BYTES
+        start = self._source.randrange(len(self._material) - length)
+        content = self._source.randbytes(_STAMP_BYTES) + self._material[start : start + length]
         return Payload(content, hashlib.sha256(content).hexdigest())
 
 
-def _content(size: int, source: random.Random) -> bytes:
-    """Records, pages of zeros and random bytes, in lumps of up to 4 KiB."""
+def _material(size: int, source: random.Random) -> bytes:
+    """A bit more than ``size`` bytes: records, pages of zeros and random bytes, in lumps of up to 4 KiB."""
+    records = [_record(source) for _ in range(_RECORDS)]
     parts: list[bytes] = []
     length = 0
-    while length < size:
+    while length <= size + _SPARE_BYTES:
         kind = source.random()
         if kind < 0.25:
             part = source.randbytes(1024)
         elif kind < 0.35:
             part = bytes(4096)
         else:
-            part = b"\n".join(_record(source) for _ in range(16))
+            part = b"\n".join(source.choices(records, k=16))
         parts.append(part)
         length += len(part)
-    return b"".join(parts)[:size]
+    return b"".join(parts)
 
 
 def _record(source: random.Random) -> bytes:

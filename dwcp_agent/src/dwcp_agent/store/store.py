@@ -60,7 +60,11 @@ class Store:
         """Room for content that will be ``name`` of ``owner`` once it is committed. Raises BadInput for a name that cannot be."""
         parts = parts_of(name)
         temporary = secrets.token_hex(16)
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=self._partial)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(temporary, flags, 0o640, dir_fd=self._partial)
+        except OSError as error:
+            raise _refusal(error) from None
         return Incoming(self, owner, parts, temporary, descriptor)
 
     def read(self, owner: Identity, name: str, limit: int) -> bytes | None:
@@ -111,16 +115,22 @@ class Incoming:
         self._open = True
 
     def reserve(self, size: int) -> None:
-        """Sets the final size; what is never written reads as zeros."""
-        os.ftruncate(self._descriptor, size)
+        """Sets the final size; what is never written reads as zeros. Raises Refused."""
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError as error:
+            raise _refusal(error) from None
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Writes all of ``data`` at ``offset``; safe from several threads."""
+        """Writes all of ``data`` at ``offset``; safe from several threads. Raises Refused when the disk is full or fails."""
         view = memoryview(data)
-        while view:
-            written = os.pwrite(self._descriptor, view, offset)
-            offset += written
-            view = view[written:]
+        try:
+            while view:
+                written = os.pwrite(self._descriptor, view, offset)
+                offset += written
+                view = view[written:]
+        except OSError as error:
+            raise _refusal(error) from None
 
     def commit(self, sha256: str) -> Receipt:
         """Makes the content durable, verifies it and gives it its name, in this order.
@@ -142,13 +152,7 @@ class Incoming:
                 os.fsync(directory)
             return Receipt(found, size)
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
-                raise Refused(
-                    "The name is taken by a directory, or leads through something that is none.", code="name-taken", status=409
-                ) from None
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Refused("The store's disk is full.", code="disk-full", status=507) from None
-            raise
+            raise _refusal(error) from None
         finally:
             self.discard()
 
@@ -170,6 +174,15 @@ class Incoming:
             digest.update(block)
             offset += len(block)
         return digest.hexdigest()
+
+
+def _refusal(error: OSError) -> Refused:
+    """What a caller is told about a failing store."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refused("The store's disk is full.", code="disk-full", status=507)
+    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
+        return Refused("The name is taken by a directory, or leads through something that is none.", code="name-taken", status=409)
+    return Refused(f"The store cannot be written: {error.strerror}.", code="io", status=500)
 
 
 def _make_directory(parent: int, name: str) -> int:

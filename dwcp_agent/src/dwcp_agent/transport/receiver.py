@@ -6,7 +6,6 @@ A blocking thread that checks, decompresses and writes without the interpreter l
 from __future__ import annotations
 
 import contextlib
-import errno
 import queue
 import re
 import socket
@@ -211,12 +210,6 @@ class DataServer:
             self._metrics.stream_refused(code, status)
             log.warn("stream-refused", identity=peer, code=code, reason=error.message)
             wire.refuse(transfer_number, code, error.message, status)
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            code, status = ("disk-full", 507) if full else ("io", 500)
-            log.warn("stream-failed", identity=peer, code=code, reason=str(error))
-            self._metrics.stream_refused(code, status)
-            wire.refuse(transfer_number, code, f"The receiver could not write: {error.strerror}.", status)
 
     def _opening(self, frame: Frame, peer: Identity) -> Opening:
         if frame.header.kind != Kind.HELLO:

@@ -177,9 +177,9 @@ class TransferTable:
         incoming = self._store.begin(opening.identity, opening.name)
         try:
             incoming.reserve(opening.size)
-        except OSError as error:
+        except Refused:
             incoming.discard()
-            raise Refused(f"There is no room for the transfer: {error.strerror}.", code="disk-full", status=507) from None
+            raise
         return Transfer(opening, incoming)
 
     def running(self) -> int:
