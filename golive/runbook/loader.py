@@ -77,7 +77,7 @@ def parse(text: str, actions: Mapping[str, ActionKind], *, file: str = "runbook"
     try:
         runbook = Runbook.model_validate(document.data)
     except ValidationError as error:
-        problems += [document.problem((), item, Runbook) for item in error.errors()]
+        problems += [document.problem((), item, Runbook) for item in error.errors() if not document.repeats(item)]
     problems += _across(document)
     if problems or runbook is None:
         raise RunbookInvalid(file, problems)
@@ -134,6 +134,10 @@ class _Document:
             path = path[:-1]
         return self.values.get(path, (1, 1))
 
+    def repeats(self, error: Any) -> bool:
+        """Whether the error only says that a list is empty because none of its items, each reported by itself, was right."""
+        return error["type"] == "too_short" and bool(error["input"])
+
     def problem(self, base: Path_, error: Any, model: type[BaseModel]) -> Problem:
         """A pydantic error as a sentence at its place."""
         path = (*base, *error["loc"])
@@ -142,6 +146,8 @@ class _Document:
             return Problem(*self.at(path, key=True), f"unknown key {path[-1]!r}{_known(model, error['loc'])}")
         if kind == "missing":
             return Problem(*self.at(path[:-1]), f"the key {path[-1]!r} is missing")
+        if kind in ("model_type", "dict_type"):
+            message = "expected a mapping, key: value"
         if kind == "string_pattern_mismatch":
             message = f"{error['input']!r} is not a name: lower-case letters, digits, '.', '+' and '-' only"
         where = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""

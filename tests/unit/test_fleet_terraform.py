@@ -100,11 +100,11 @@ def test_the_bundled_one_serves_where_neither_is(monkeypatch: pytest.MonkeyPatch
 
 
 def test_variables_leave_the_process_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TF_VAR_env", "mine")
-    with pytest.raises(RuntimeError), _environment({"TF_VAR_env": "theirs", "TF_VAR_new": "x"}):
-        assert os.environ["TF_VAR_env"] == "theirs"
+    monkeypatch.setenv("TF_VAR_REGION", "mine")
+    with pytest.raises(RuntimeError), _environment({"TF_VAR_REGION": "theirs", "TF_VAR_NEW": "x"}):
+        assert os.environ["TF_VAR_REGION"] == "theirs"
         raise RuntimeError
-    assert os.environ["TF_VAR_env"] == "mine" and "TF_VAR_new" not in os.environ
+    assert os.environ["TF_VAR_REGION"] == "mine" and "TF_VAR_NEW" not in os.environ
 
 
 def test_a_damaged_state_names_the_backup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_a_damaged_state_names_the_backup(monkeypatch: pytest.MonkeyPatch, tmp_p
     env = environment.load("lab")
     (env.state / "terraform").mkdir()
     (env.state / "terraform" / "terraform.tfstate").write_text("{")
-    with pytest.raises(Unprepared, match="terraform.tfstate.backup"):
+    with pytest.raises(Unprepared, match=r"terraform\.tfstate\.backup"):
         _ = Terraform(env, {}).has_state
