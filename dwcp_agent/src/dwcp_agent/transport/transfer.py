@@ -16,6 +16,9 @@ __all__ = ["Opening", "Transfer", "TransferTable"]
 
 Clock = Callable[[], float]
 
+_REMEMBER_S = 5.0
+"""A transfer that is over is remembered so long: a stream of it that comes late learns how it ended and begins no other."""
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -101,6 +104,7 @@ class Transfer:
         receipt = self._incoming.commit(sha256)
         with self._changed:
             self._closed = True
+            self._claimed = bytearray()
         return receipt
 
     def fail(self, error: Failed) -> None:
@@ -115,6 +119,11 @@ class Transfer:
         """True when no stream made progress for ``timeout_s`` and nobody is committing."""
         with self._changed:
             return not self._ended and self._clock() - self._progress > timeout_s
+
+    def idle_s(self) -> float:
+        """Seconds since the last progress."""
+        with self._changed:
+            return self._clock() - self._progress
 
     @property
     def over(self) -> bool:
@@ -136,6 +145,7 @@ class Transfer:
         if self._failure is not None and self._streams == 0 and not self._closed:
             self._incoming.discard()
             self._closed = True
+            self._claimed = bytearray()
 
 
 class TransferTable:
@@ -156,9 +166,6 @@ class TransferTable:
         key = (opening.identity, opening.session, opening.number)
         with self._lock:
             transfer = self._transfers.get(key)
-            if transfer is not None and transfer.over:
-                # Its number stays taken until the reaper has passed, so that a late stream is not mistaken for a new transfer.
-                raise Refused("The transfer has ended already.", code="ended", status=409)
             if transfer is None:
                 transfer = self._begin(opening)
                 self._transfers[key] = transfer
@@ -170,9 +177,7 @@ class TransferTable:
     def _begin(self, opening: Opening) -> Transfer:
         if opening.size > self._max_bytes:
             raise Refused(f"A transfer may have {self._max_bytes} bytes, not {opening.size}.", code="too-large", status=413)
-        for key in [key for key, transfer in self._transfers.items() if transfer.over]:
-            del self._transfers[key]
-        if len(self._transfers) >= self._limit:
+        if sum(1 for transfer in self._transfers.values() if not transfer.over) >= self._limit:
             raise Refused(f"There are {self._limit} transfers already.", code="busy", status=503)
         incoming = self._store.begin(opening.identity, opening.name)
         try:
@@ -194,7 +199,7 @@ class TransferTable:
         for key, transfer in transfers:
             if transfer.stalled(stall_timeout_s):
                 transfer.fail(Refused("The transfer stalled.", code="stalled", status=408))
-            if transfer.over:
+            if transfer.over and transfer.idle_s() > _REMEMBER_S:
                 with self._lock:
                     self._transfers.pop(key, None)
 
