@@ -71,13 +71,11 @@ def shares(spec: GateSpec, policy: GatePolicy) -> dict[str, float]:
 
 
 def facts(window: Window, spec: GateSpec) -> list[Line]:
-    """What needs no statistics: corruption, agents down, restarts, alerts, requests nobody answered."""
+    """What needs no statistics: corruption, restarts, alerts, requests nobody answered."""
     samples = window.samples
     corrupt = int((samples.corrupt & (samples.role != INCUMBENT)).sum())
     counted = sum(agent.corruption for agent in window.agents)
     lines = [_count("corruption", corrupt + counted, 0, len(samples.by(CANDIDATE)), f"{corrupt} seen by clients, {counted:.0f} by agents")]
-    down = [agent.host for agent in window.agents if agent.down]
-    lines.append(_count("agents down", len(down), 0, len(window.agents), ", ".join(down)))
     restarted = [f"{agent.host} ({agent.restarts})" for agent in window.agents if agent.restarts]
     if spec.restarts is not None:
         lines.append(_count("restarts", sum(a.restarts for a in window.agents), spec.restarts, len(window.agents), ", ".join(restarted)))

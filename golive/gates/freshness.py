@@ -83,6 +83,9 @@ def _serving(samples: Samples, window: Window, role: int, name: str, stale: floa
 
 def _agent(agent: Agent, window: Window, stale: float) -> list[str]:
     found = [f"{gap}" for gap in agent.problems]
+    if agent.down:
+        # Whether it is dead is for the alert and the clients to say, which see it answer; here it is simply not measured.
+        found.append(f"The candidate on {agent.host} answers no scrape: it is down, or it hides its metrics.")
     if not agent.problems and not agent.down:
         if agent.seen is None:
             found.append(

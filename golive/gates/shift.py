@@ -172,9 +172,11 @@ def _sliced(time: NDArray[np.float64], span: tuple[float, float]) -> NDArray[np.
 
 def _runs(group: NDArray[np.int64], cut: NDArray[np.int32], most: int) -> dict[tuple[int, int], NDArray[np.int64]]:
     """Positions of the requests of each stratum, at most ``most`` of them, evenly over time."""
+    if not len(group):
+        return {}
     order = np.lexsort((group, cut))
     keys = np.stack((cut[order], group[order]), axis=1)
-    starts = np.flatnonzero(np.r_[True, (np.diff(keys, axis=0) != 0).any(axis=1)]) if len(keys) else np.empty(0, int)
+    starts = np.flatnonzero(np.r_[True, (np.diff(keys, axis=0) != 0).any(axis=1)])
     runs = {}
     for start, positions in zip(starts, np.split(order, starts[1:]), strict=True):
         if len(positions) > most:
