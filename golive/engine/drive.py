@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from golive.actions.port import Found
 from golive.engine.loop import Aborted, Broken, Standstill, forward
 from golive.engine.ports import Trigger
 from golive.engine.rollback import back, begin
@@ -81,21 +80,18 @@ def drive(live: Live, book: Runbook | None, back_book: Runbook, until: str | Non
 
 
 def _fence_first(live: Live) -> None:
-    """After a process that may have died at work: hosts refuse what it still sends, before anything is decided. A host that does not
-    take the token may still be acted on by the dead, so its state is unknown."""
-    if live.lease.took_over is None and not any(step.open for step in live.state.steps.values()):
+    """After an earlier process: hosts refuse what it may still send, and know who beats now, before anything is decided. A host that
+    does not take the token may still be acted on by the dead, so its state is unknown."""
+    if live.lease.took_over is None and live.state.attempts == 1:
         return
     timing = live.ports.timing
     for attempt in range(1, timing.probes + 1):
-        found = live.ports.fence(live.lease.token, live.run)
-        silent = {target: finding for target, finding in found.items() if finding.found is not Found.DONE}
+        silent = live.fence()
         if not silent:
-            live.append("fenced", {"token": live.lease.token, "hosts": sorted(found), "silent": {}})
             return
         if attempt < timing.probes:
             live.wait(timing.retry_s)
     target, finding = next(iter(silent.items()))
-    live.append("fenced", {"token": live.lease.token, "silent": {target: finding.reason for target, finding in silent.items()}})
     raise Standstill(
         f"unknown on {target}: {finding.reason}" + (f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""),
         f"Make {', '.join(silent)} answer, or take it out of the inventory; then `./inv golive --env {live.name}` continues the run",

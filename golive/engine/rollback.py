@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from golive.actions.port import Found, Reach
+from golive.actions.port import Reach
 from golive.engine.fold import BACK
 from golive.engine.loop import Standstill
 from golive.engine.ports import Trigger
@@ -109,16 +109,11 @@ def _failed(live: Live, stage: str, step: Step) -> bool:
 def _fence(live: Live) -> None:
     """Raises the hosts' token as far as they answer. After the first stage: the way back of the traffic waits for no dead host."""
     try:
-        found = live.ports.fence(live.lease.token, live.run)
-        silent = {target: finding.reason for target, finding in found.items() if finding.found is not Found.DONE}
-    except Occupied:
+        live.fence()
+    except GoliveError:
         raise
-    except GoliveError as error:
-        silent = {"environment": str(error)}
     except Exception as error:
         live.bug(error)
-        silent = {"environment": "a bug; see the journal"}
-    live.append("fenced", {"token": live.lease.token, "silent": silent})
 
 
 def _incomplete(live: Live, left: list[str], what: str) -> None:

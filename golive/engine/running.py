@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from golive.actions.port import StepContext, StepStopped, Stop
+from golive.actions.port import Finding, Findings, Found, StepContext, StepStopped, Stop
 from golive.engine import requests
 from golive.engine.fold import RunState, advance
 from golive.engine.journal import Journal, Record, SecretRefused
@@ -19,6 +19,7 @@ from golive.engine.lease import Lease, LeaseLost
 from golive.engine.ports import Ports, Trigger
 from golive.engine.process import Process
 from golive.engine.store import Store
+from golive.errors import GoliveError, Occupied
 from golive.runbook.clock import Clock, Pace
 
 __all__ = ["Breach", "Interrupted", "Live"]
@@ -60,7 +61,8 @@ class Live:
     """Monotonic end of the running stage's budget."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _looked: float = 0.0
-    _watching: bool = False
+    _watching: int = 0
+    """Token under which the watchers look; 0 while they do not."""
     _facts: dict[str, list[JSON]] = field(default_factory=dict)
 
     @property
@@ -178,7 +180,7 @@ class Live:
 
     def stop_watchers(self) -> None:
         if self._watching:
-            self._watching = False
+            self._watching = 0
             for watcher in self.ports.watchers:
                 with contextlib.suppress(Exception):
                     watcher.stop()
@@ -191,6 +193,19 @@ class Live:
                 self.append("process.ended", {"pid": process.pid, "start": process.start, "host": process.host})
         if ended:
             self.append("leftovers.ended", {"what": list(ended)})
+
+    def fence(self) -> Findings:
+        """Raises the token on the hosts; returns those that did not take it. Journaled."""
+        try:
+            found = self.ports.fence(self.lease.token, self.run)
+        except Occupied:
+            raise
+        except GoliveError as error:
+            found = {error.host or "environment": Finding(Found.UNKNOWN, str(error))}
+        silent = {target: finding for target, finding in found.items() if finding.found is not Found.DONE}
+        reasons = {target: finding.reason for target, finding in silent.items()}
+        self.append("fenced", {"token": self.lease.token, "hosts": sorted(found), "silent": reasons})
+        return silent
 
     def seconds(self, duration: timedelta) -> float:
         """A watch or hold of the runbook, at this run's pace."""
@@ -241,13 +256,15 @@ class Live:
         state = self.state
         if not state.exposed or state.rolling_back or state.already_live or state.final:
             return None
+        if self._watching != self.lease.token:
+            self.stop_watchers()  # what they say to hosts under an older token is refused
         for watcher in self.ports.watchers if not self._watching else ():
             context, _ = self.context(state.stage or "", "", {}, 1)
             try:
                 watcher.start(context)
             except Exception as error:
                 return Trigger(watcher.name, f"{watcher.name} could not start to look: {error}")
-        self._watching = True
+        self._watching = self.lease.token
         for watcher in self.ports.watchers:
             try:
                 trigger = watcher.poll()

@@ -64,3 +64,5 @@ def _end(live: Live, ctx: StepContext, close: Callable[[], None], done: threadin
     live.lease.advance()
     live.append("step.given-up", {"why": str(cause), "token": live.lease.token}, ctx.stage, ctx.step)
     live.end_leftovers()
+    if not isinstance(cause, Breach):  # the way back fences by its own effects, and waits for no one
+        live.fence()

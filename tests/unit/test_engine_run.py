@@ -293,6 +293,48 @@ def test_watchers_do_not_look_while_no_user_is_on_the_candidate(world):
     assert watcher.looks == 0
 
 
+def test_a_resumed_run_raises_the_token_on_the_hosts_before_its_watchers_speak_to_them(world):
+    go(world, until_stage="canary")
+
+    class Beats(Seen):
+        def start(self, ctx: StepContext) -> None:
+            super().start(ctx)
+            world.change("ams-1", f"fence-beat:{ctx.token}", ctx.token)
+            assert max(line["token"] for line in world.lines() if line["effect"] == "fence") == ctx.token
+
+    watcher = Beats(at=10**6)
+    assert go(world, ports={"watchers": [watcher]}).outcome == "succeeded"
+    assert (watcher.starts, watcher.stops) == (1, 1)
+
+
+def test_watchers_speak_under_the_new_token_after_a_step_was_given_up(world):
+    text = GOLIVE.replace(
+        "{id: watch-50, uses: sim.watch, with: {for: 10m},", "{id: watch-50, budget: 400ms, uses: sim.watch, with: {for: 10m},"
+    )
+    text = text.replace(
+        "on: {fail: rollback, inconclusive: hold 20m then rollback}}\n  - stage: full",
+        "on: {error: hold 8h then rollback}}\n  - stage: full",
+    )
+    tokens: list[int] = []
+
+    class Beats(Seen):
+        def start(self, ctx: StepContext) -> None:
+            super().start(ctx)
+            tokens.append(ctx.token)
+
+    hangs = iter([True, False])
+
+    def first_hangs(ctx: StepContext) -> None:
+        if next(hangs, False):
+            time.sleep(1.5)
+
+    world.during["watch-50"] = first_hangs
+    policy = {"rehearsal": {"scale": 0.0001, "longest_watch_s": 5, "longest_wait_s": 0.01}}
+    state = go(world, golive=text, ports={"watchers": [Beats(at=10**6)]}, pace=Pace.named("rehearsal", policy))
+    assert state.outcome == "succeeded"
+    assert tokens == [1, 2]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_step_and_the_same_command_resumes(world, number):
     def interrupted(ctx: StepContext) -> None:
