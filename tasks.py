@@ -70,3 +70,62 @@ def drift(_: Context, env: str = "", json: bool = False, debug: bool = False) ->
 def destroy(_: Context, env: str = "", image: bool = False, json: bool = False, debug: bool = False) -> None:
     """Remove the lab from this machine; forget an environment whose hosts are yours."""
     finish(lazily("destroy", env, with_image=image), as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "env": "environment to work on",
+        "release": "version to take live; the environment's own by default",
+        "pace": "real or rehearsal",
+        "from-stage": "leave out what comes before this stage",
+        "until": "stop after this stage; the same command goes on later",
+        **_COMMON,
+    }
+)
+def golive(
+    _: Context,
+    env: str = "",
+    release: str = "",
+    pace: str = "",
+    from_stage: str = "",
+    until: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Take a release to 100 % of traffic behind measured gates, or go on with the run that is not over."""
+    options = {"release": release or None, "pace": pace or None, "from_stage": from_stage or None, "until_stage": until or None}
+    finish(lazily("golive", env, **options, quiet=json), as_json=json, debug=debug)
+
+
+@task(
+    positional=["name"],
+    help={"name": "stage of runbooks/golive.yaml", "env": "environment to work on", "pace": "real or rehearsal", **_COMMON},
+)
+def stage(_: Context, name: str, env: str = "", release: str = "", pace: str = "", json: bool = False, debug: bool = False) -> None:
+    """Run one stage alone."""
+    options = {"release": release or None, "pace": pace or None, "from_stage": name, "until_stage": name}
+    finish(lazily("golive", env, **options, quiet=json), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment to work on", "reason": "why, for the journal and the report", "pace": "real or rehearsal", **_COMMON})
+def rollback(_: Context, env: str = "", reason: str = "", pace: str = "", json: bool = False, debug: bool = False) -> None:
+    """Send everything back to the incumbent, here or by the process that holds the run; exit 3 when done."""
+    finish(lazily("rollback", env, reason=reason, pace=pace or None, quiet=json), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment to ask", "watch": "keep showing it", **_COMMON})
+def status(_: Context, env: str = "", watch: bool = False, json: bool = False, debug: bool = False) -> None:
+    """Say where the run stands: stage, traffic, verdicts, hosts."""
+    finish(lazily("status", env, watch=watch), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment to check", **_COMMON})
+def verify(_: Context, env: str = "", json: bool = False, debug: bool = False) -> None:
+    """Check every host over SSH against what is live; exit 4 when a check does not pass."""
+    finish(lazily("verify", env, quiet=json), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment whose last run is reported", "run": "another run of it", **_COMMON})
+def report(_: Context, env: str = "", run: str = "", json: bool = False, debug: bool = False) -> None:
+    """Write the run's report as Markdown and HTML."""
+    finish(lazily("report", env, run=run or None), as_json=json, debug=debug)

@@ -9,7 +9,7 @@ from typing import Any
 
 from golive.actions.port import Finding, Found, Outcome, StepContext
 from golive.environment import Environment
-from golive.errors import BadInput, Held, Unreachable
+from golive.errors import BadInput, GoliveError, Held
 from golive.fleet.model import Fleet, Host
 from golive.fleet.ssh import Completed, Shell
 from golive.gates.verdict import Verdict
@@ -84,8 +84,8 @@ class Answer:
     refused: bool = False
 
 
-def _answer(host: Host, got: Completed | Unreachable) -> Answer:
-    if isinstance(got, Unreachable):
+def _answer(host: Host, got: Completed | GoliveError) -> Answer:
+    if isinstance(got, GoliveError):
         return Answer(None, f"{host.name}: {got}")
     said = got.stderr.decode(errors="replace").strip().splitlines()
     if got.rc != 0:

@@ -7,7 +7,8 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict, Field
 
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
-from golive.fleet import ansible, variables
+from golive.fleet.ansible import play_step
+from golive.fleet.variables import variables
 from golive.gates.verdict import Verdict
 
 __all__ = ["AnsiblePlay"]
@@ -28,7 +29,7 @@ class AnsiblePlay:
         return {"environment": Finding(Found.ABSENT, "Ansible looks at each task anew")}
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
-        result = ansible.play_step(ctx, ctx.params["playbook"], extravars=variables.of(ctx.env, ctx.fleet()))
+        result = play_step(ctx, ctx.params["playbook"], extravars=variables(ctx.env))
         trouble = result.trouble()
         if trouble:
             return Outcome(Verdict.ERROR if result.unreachable else Verdict.FAIL, trouble, result.as_json())

@@ -67,7 +67,10 @@ class ChecksMonitoring(Check):
         if alertmanager.status_code != 200:
             return f"{ops.name}: Alertmanager is not ready ({alertmanager.status_code})", data
         if alerts:
-            return f"{ops.name}: {', '.join(data['firing'])} already fires; clear it before a candidate comes", data
+            return (
+                f"{ops.name}: {', '.join(a['labels']['alertname'] for a in alerts)} already fires; clear it before a candidate comes",
+                data,
+            )
         return "", data
 
 

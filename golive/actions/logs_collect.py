@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from golive.actions._world import command, hosts_for, release_of, world
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
-from golive.errors import Unreachable
+from golive.errors import GoliveError
 from golive.gates.verdict import Verdict
 
 __all__ = ["LogsCollect"]
@@ -42,7 +42,7 @@ class LogsCollect:
         words = ("journalctl", "--unit", unit, "--output", "short-iso", "--no-pager", "--lines", str(_LINES))
         ctx.workdir.mkdir(parents=True, exist_ok=True)
         for name, got in shell.each(hosts, command(hosts[0], *words), timeout_s=60).items():
-            if isinstance(got, Unreachable) or got.rc != 0:
+            if isinstance(got, GoliveError) or got.rc != 0:
                 missed.append(name)
                 (ctx.workdir / f"{name}.log").write_text(f"not collected: {got}\n", encoding="utf-8")
             else:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from golive import releases
 from golive.actions._world import ask, hosts_for, release_of, slot_of, unknown
 from golive.actions.port import Finding, Findings, Found, Outcome, Reach, StepContext, action
-from golive.fleet import ansible
+from golive.fleet.ansible import play_step
 from golive.gates.verdict import Verdict
 
 __all__ = ["ReleaseInstall"]
@@ -54,7 +54,7 @@ class ReleaseInstall:
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
         role = ctx.params["release"]
         release = releases.find_id(release_of(ctx, role))
-        result = ansible.play_step(
+        result = play_step(
             ctx,
             "install.yml",
             limit=sorted(todo),

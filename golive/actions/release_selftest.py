@@ -22,7 +22,7 @@ from golive.gates.verdict import Verdict
 __all__ = ["ReleaseSelftest"]
 
 # CRC-32C of "123456789" (RFC 3720, appendix B.4 uses the same polynomial; the check value is the catalogue's).
-_VECTOR = "import sys; from dwcp_agent import core; sys.exit(0 if core.crc32c(b'123456789') == 0xE3069283 else 9)"
+_VECTOR = "import sys; from dwcp_agent import _native as n; sys.exit(0 if n.crc32c(b'123456789') == 0xE3069283 else 9)"
 _LIMIT_S = 120
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import getpass
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
-
-from golive.views.status import status_json
 
 from golive import actions, engine, releases, runbook
 from golive.engine import RunState
@@ -35,7 +34,7 @@ def golive(
     pace: str | None = None,
     from_stage: str | None = None,
     until_stage: str | None = None,
-    tell: Tell = lambda kind, data: None,
+    quiet: bool = False,
 ) -> Result:
     """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over."""
     forward, back = runbooks()
@@ -52,17 +51,17 @@ def golive(
         ports=ports_of(env),
         from_stage=from_stage,
         until_stage=until_stage,
-        tell=tell,
+        tell=_teller(quiet),
     )
     return _result(env, state)
 
 
-def rollback(env: Environment, *, reason: str, pace: str | None = None, tell: Tell = lambda kind, data: None) -> Result:
+def rollback(env: Environment, *, reason: str, pace: str | None = None, quiet: bool = False) -> Result:
     """Everything back on the incumbent, here or by the process that holds the run."""
     _, back = runbooks()
     speed = Pace.named(pace or env.settings.pace, env.policy)
     said = f"{reason} (by {getpass.getuser()}@{socket.gethostname()})"
-    return _result(env, engine.rollback(env, back, reason=said, pace=speed, ports=ports_of(env), tell=tell))
+    return _result(env, engine.rollback(env, back, reason=said, pace=speed, ports=ports_of(env), tell=_teller(quiet)))
 
 
 def _ids(env: Environment, version: str | None) -> tuple[str, str | None, str]:
@@ -86,7 +85,7 @@ def _release(env: Environment, version: str) -> str:
 
 
 def _result(env: Environment, state: RunState) -> Result:
-    return Result(status_json(env, state), _sentence(env, state), engine.exit_code(state))
+    return Result(state.to_json(), _sentence(env, state), engine.exit_code(state))
 
 
 def _sentence(env: Environment, state: RunState) -> str:
@@ -103,3 +102,11 @@ def _sentence(env: Environment, state: RunState) -> str:
         held = state.held or {}
         return f"Held at {state.stage}/{state.step}: {held.get('reason')} {held.get('do')}".strip()
     return f"The run ended {state.outcome} at {state.stage}/{state.step}. Report: {report}"
+
+
+def _teller(quiet: bool) -> Tell:
+    def say(kind: str, data: dict[str, Any]) -> None:
+        if not quiet:
+            print(kind, {k: v for k, v in data.items() if k not in ("targets",)}, file=sys.stderr, flush=True)
+
+    return say

@@ -1,0 +1,67 @@
+"""Where a gate reads: Prometheus on ops and the load clients of all sites, as one collector."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from golive.actions.port import StepContext
+from golive.errors import Held
+from golive.fleet.cpus import parse_cpus
+from golive.gates.adapters import LoadClient, Prometheus, operator_tls
+from golive.gates.collect import Collector
+from golive.gates.samples import Samples
+from golive.gates.spec import GatePolicy
+
+__all__ = ["collector", "frozen_baseline"]
+
+
+@contextmanager
+def collector(
+    ctx: StepContext,
+    policy: GatePolicy,
+    *,
+    candidate: str,
+    incumbent: str | None,
+    start: float,
+    baseline: Samples | None = None,
+    histogram: bool = False,
+) -> Iterator[Collector]:
+    """A collector over the whole fleet, its connections closed afterwards."""
+    fleet = ctx.fleet()
+    tls = operator_tls(ctx.env.state / "pki")
+    with ExitStack() as stack:
+        prometheus = Prometheus(fleet.ops.address, tls)
+        stack.callback(prometheus.close)
+        clients = [LoadClient(host.name, host.address, tls) for host in fleet.loads]
+        for opened in clients:
+            stack.callback(opened.close)
+        yield Collector(
+            prometheus,
+            clients,
+            candidate=candidate,
+            incumbent=incumbent,
+            hosts=[host.name for host in fleet.agents],
+            cpus=len(parse_cpus(ctx.env.settings.agent_cpus)),
+            start=start,
+            stale_after_s=policy.stale_after_s,
+            baseline=baseline,
+            histogram=histogram,
+        )
+
+
+def frozen_baseline(ctx: StepContext) -> Samples:
+    """The incumbent's requests from before the shift, as this run froze them. Raises Held when they are gone or were changed."""
+    facts = ctx.facts("baseline")
+    if not facts:
+        raise Held("This run has frozen no baseline, so nothing can be compared with it; run stage pre-deployment first.")
+    path = ctx.env.state / "runs" / ctx.run / facts[-1]["file"]
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise Held(f"The frozen baseline {path} cannot be read ({error.strerror}); without it nothing can be compared.") from None
+    if hashlib.sha256(raw).hexdigest() != facts[-1]["sha256"]:
+        raise Held(f"The frozen baseline {path} is not the one that was journaled; somebody changed it.")
+    return Samples.from_json(json.loads(raw))

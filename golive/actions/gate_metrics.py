@@ -1,0 +1,87 @@
+"""``gate.metrics``: a watch over what users and hosts say of the candidate. Only PASS lets the run go on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from golive.actions._measure import collector, frozen_baseline
+from golive.actions._traffic import traffic
+from golive.actions._world import release_of
+from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
+from golive.errors import Refused
+from golive.gates.judge import Judge
+from golive.gates.spec import GateSpec, parse_policy
+from golive.gates.verdict import Verdict
+
+__all__ = ["GateMetrics"]
+
+
+@action
+class GateMetrics:
+    """Looks every few seconds and fails early when something is shown to be wrong; decides once, when the watch is over.
+
+    A watch that could not be concluded is not thrown away: the next try goes on from its beginning, and the judge accounts for having
+    decided before. A watch that was interrupted begins anew.
+    """
+
+    name = "gate.metrics"
+    budget = timedelta(hours=6)
+    watch = True
+    Params = GateSpec
+
+    def probe(self, ctx: StepContext) -> Findings:
+        return {"environment": Finding(Found.ABSENT, "a watch is measured anew")}
+
+    def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
+        spec, policy = GateSpec.model_validate(dict(ctx.params)), parse_policy(ctx.env.policy)
+        judge = Judge(spec, policy)
+        earlier = _open_decisions(ctx)
+        start = float(earlier[0]["start"]) if earlier else ctx.clock.now().timestamp()
+        baseline = frozen_baseline(ctx) if spec.against == "baseline" else None
+        incumbent = release_of(ctx, "incumbent") if spec.against == "incumbent" else None
+        lasts = ctx.pace.watch(spec.for_).total_seconds()
+        roles: dict[str, Any] = {"candidate": ctx.candidate, "incumbent": incumbent, "baseline": baseline}
+        with collector(ctx, policy, **roles, start=start, histogram=spec.latency_from == "histogram") as watch:
+            end = ctx.clock.monotonic() + lasts
+            while (left := end - ctx.clock.monotonic()) > 0:
+                ctx.sleep(min(spec.every.total_seconds(), left))
+                look = judge.look(watch.window(ctx.clock.now().timestamp()))
+                left = max(0.0, end - ctx.clock.monotonic())
+                ctx.tell("gate.look", {"gate": ctx.step, "left_s": round(left, 1), "of_s": lasts, **look.to_json()})
+                if look.verdict is Verdict.FAIL:
+                    return _said(ctx, look.verdict, look.summary, look.to_json(), start, len(earlier))
+            decision = judge.decide(watch.window(ctx.clock.now().timestamp()), attempt=len(earlier))
+        outcome = _said(ctx, decision.verdict, decision.summary, decision.to_json(), start, len(earlier))
+        if decision.verdict is Verdict.PASS:
+            _passed(ctx)
+        return outcome
+
+    def undo(self, ctx: StepContext) -> Outcome:
+        return Outcome(Verdict.PASS, "a watch leaves nothing behind")
+
+
+def _open_decisions(ctx: StepContext) -> list[dict[str, Any]]:
+    """Decisions of this very watch, by this very process, that concluded nothing."""
+    mine = [fact for fact in ctx.facts("gate") if fact["gate"] == ctx.step]
+    open_: list[dict[str, Any]] = []
+    for fact in mine:
+        same = fact["token"] == ctx.token and fact["verdict"] == Verdict.INCONCLUSIVE.value
+        open_ = [*open_, fact] if same else []
+    return open_
+
+
+def _said(ctx: StepContext, verdict: Verdict, summary: str, data: dict[str, Any], start: float, attempt: int) -> Outcome:
+    ctx.note("gate", {**data, "gate": ctx.step, "verdict": verdict.value, "start": start, "attempt": attempt, "token": ctx.token})
+    return Outcome(verdict, summary, {"figures": data.get("figures", {})})
+
+
+def _passed(ctx: StepContext) -> None:
+    """The share that the candidate has now is the one to which guards and people may go back."""
+    port = traffic(ctx)
+    now = {point: weights.percent(port.candidate_slot) for point, weights in port.read().items()}
+    if len(set(now.values())) != 1:
+        raise Refused(f"The gateways do not agree on the candidate's share: {now}; something else than this run has set it.")
+    percent = next(iter(now.values()))
+    port.passed(percent)
+    ctx.note("traffic.passed", {"percent": percent, "gate": ctx.step})

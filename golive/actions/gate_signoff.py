@@ -1,0 +1,99 @@
+"""``gate.signoff``: the criteria of sign-off, over everything that this run's gates measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from golive.actions._check import Check
+from golive.actions.port import Outcome, StepContext, action
+from golive.gates.adapters import Prometheus, operator_tls
+from golive.gates.binomial import upper
+from golive.gates.lines import worst
+from golive.gates.spec import GateSpec, parse_policy
+from golive.gates.verdict import Verdict
+from golive.gates.window import NoData
+
+__all__ = ["GateSignoff"]
+
+
+@action
+class GateSignoff(Check):
+    """Every gate passed; error rate, typical and worst latency and availability over all of them keep the limits; no alert fires."""
+
+    name = "gate.signoff"
+
+    class Params(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        error_rate: str = "< 0.1 %"
+        latency_p50_ms: float = Field(default=50, gt=0)
+        latency_p99_ms: float = Field(default=100, gt=0)
+        availability_percent: float = Field(default=99.9, gt=0, lt=100)
+
+    def apply(self, ctx: StepContext, todo: object) -> Outcome:
+        gates = {fact["gate"]: fact for fact in ctx.facts("gate")}
+        if not gates:
+            return Outcome(Verdict.ERROR, "no gate of this run has measured anything, so nothing can be signed off")
+        lines = [_gates(gates), *self._limits(ctx, gates), _alerts(ctx)]
+        verdict = worst(Verdict(line["verdict"]) for line in lines)
+        told = "; ".join(line["text"] for line in lines if verdict is Verdict.PASS or line["verdict"] == verdict.value)
+        ctx.note("signoff", {"criteria": lines, "verdict": verdict.value})
+        return Outcome(verdict, told, {"criteria": lines})
+
+    @staticmethod
+    def _limits(ctx: StepContext, gates: dict[str, Any]) -> list[dict[str, Any]]:
+        candidate = [gate["figures"]["candidate"] for gate in gates.values()]
+        requests, errors = sum(c["requests"] for c in candidate), sum(c["errors"] for c in candidate)
+        nobody = sum(gate["figures"]["nobody"]["requests"] for gate in gates.values())
+        everyone = sum(part["requests"] for gate in gates.values() for name, part in gate["figures"].items() if name != "baseline")
+        if not requests or any(c["p50_s"] is None for c in candidate):
+            return [_line("requests", Verdict.ERROR, "the gates saw no request of the candidate")]
+        policy = parse_policy(ctx.env.policy)
+        limit = policy.limit(GateSpec.model_validate({"for": "1s", "error_rate": ctx.params["error_rate"]}), "error_rate")
+        bound = upper(errors, requests, 1 - policy.confidence)
+        p50, p99 = max(c["p50_s"] for c in candidate) * 1000, max(c["p99_s"] for c in candidate) * 1000
+        answered = 100 * (1 - nobody / everyone)
+        p = ctx.params
+        return [
+            _line(
+                "error rate",
+                Verdict.PASS if limit and bound < limit.value else Verdict.FAIL,
+                f"{errors} errors in {requests} requests, at most {bound:.3%} (asked {p['error_rate']}, here {limit and limit.text})",
+            ),
+            _within("worst p50", p50, p["latency_p50_ms"]),
+            _within("worst p99", p99, p["latency_p99_ms"]),
+            _line(
+                "availability",
+                Verdict.PASS if answered > p["availability_percent"] else Verdict.FAIL,
+                f"{answered:.3f} % of {everyone} requests answered (asked > {p['availability_percent']} %)",
+            ),
+        ]
+
+
+def _gates(gates: dict[str, Any]) -> dict[str, Any]:
+    wrong = [name for name, fact in gates.items() if fact["verdict"] != Verdict.PASS.value]
+    if wrong:
+        return _line("gates", Verdict.FAIL, f"gate {wrong[0]} ended {gates[wrong[0]]['verdict']}")
+    return _line("gates", Verdict.PASS, f"{len(gates)} gates passed")
+
+
+def _within(what: str, value_ms: float, limit_ms: float) -> dict[str, Any]:
+    return _line(what, Verdict.PASS if value_ms < limit_ms else Verdict.FAIL, f"{what} {value_ms:.1f} ms (asked < {limit_ms:g} ms)")
+
+
+def _alerts(ctx: StepContext) -> dict[str, Any]:
+    prometheus = Prometheus(ctx.fleet().ops.address, operator_tls(ctx.env.state / "pki"))
+    try:
+        firing = prometheus.firing(ctx.clock.now().timestamp())
+    finally:
+        prometheus.close()
+    if isinstance(firing, NoData):
+        return _line("incidents", Verdict.ERROR, f"whether an alert fires is unknown: {firing}")
+    if firing:
+        return _line("incidents", Verdict.FAIL, f"{firing[0].get('alertname')} fires")
+    return _line("incidents", Verdict.PASS, "no alert fires")
+
+
+def _line(criterion: str, verdict: Verdict, text: str) -> dict[str, Any]:
+    return {"criterion": criterion, "verdict": verdict.value, "text": text}

@@ -1,0 +1,1 @@
+"""Hosts: who they are, how they are reached, how they are made."""

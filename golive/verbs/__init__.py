@@ -1,0 +1,1 @@
+"""One operator verb a file: arguments in, a :class:`~golive.verbs.result.Result` out."""
