@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_evidence_never_shrinks_as_the_watch_goes_on_and_leaves_the_unfinished_s
     time = _times(rng, 50, 40)
     failed = rng.random(len(time)) < 0.02
     seen = [evidence(failed[time <= end], blocks(time[time <= end], 0, end), 0.001) for end in np.arange(1, 40, 0.7)]
-    assert all(later >= earlier for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later >= earlier for earlier, later in itertools.pairwise(seen))
     assert list(blocks(np.array([-0.5, 0.2, 1.5, 2.4]), 0, 2.5)) == [-1, 0, 1, -1]
 
 
