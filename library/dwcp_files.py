@@ -10,6 +10,9 @@ description:
   - A task costs a connection per host whatever it does; a role with ten files would pay it ten times.
   - Files are written whole or not at all. A file that is a mount point (F(/etc/hosts) in a container) is written in place.
 options:
+  user:
+    description: A system user that is made first when it is missing, with a group of the same name, no home and no login.
+    type: str
   entries:
     description: What is to be there.
     type: list
@@ -116,6 +119,18 @@ def write(path, content, mode, uid, gid):
         Path(fresh).unlink(missing_ok=True)
 
 
+def make_user(module, name):
+    """The system user is there; says whether it had to be, or in check mode would be, made."""
+    try:
+        pwd.getpwnam(name)
+        return False
+    except KeyError:
+        if not module.check_mode:
+            login = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"]
+            module.run_command(["useradd", *login, "--", name], check_rc=True)
+        return True
+
+
 def place(module, entry):
     """Makes one entry true; says whether that changed, or in check mode would change, anything."""
     path, state = entry["path"], entry["state"]
@@ -159,6 +174,7 @@ def place(module, entry):
 def main():
     module = AnsibleModule(
         argument_spec={
+            "user": {"type": "str"},
             "entries": {
                 "type": "list",
                 "elements": "dict",
@@ -173,11 +189,13 @@ def main():
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str"},
                 },
-            }
+            },
         },
         supports_check_mode=True,
     )
     changed = []
+    if module.params["user"] and make_user(module, module.params["user"]):
+        changed.append("user " + module.params["user"])
     for entry in module.params["entries"]:
         try:
             if place(module, entry):

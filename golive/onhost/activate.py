@@ -66,6 +66,7 @@ def _up(call: Call, release: Installed) -> dict[str, Any]:
             # What did not come up is taken down again: nothing half-started stays behind.
             with contextlib.suppress(Refused):
                 units.stop(call.held, release.unit, _STOP_S)
+                units.reset_failed(call.held, release.unit)
         raise
     # Enabled last: what was never ready does not come back at boot.
     if not before.enabled:
@@ -91,6 +92,8 @@ def _down(call: Call, kind: str) -> dict[str, Any]:
     if not before.idle:
         units.stop(call.held, name, _STOP_S)
     after = units.show([name])[name]
+    if after.state == "failed":  # it crashed before, or had to be killed; a host is not left degraded by a release that is gone
+        units.reset_failed(call.held, name)
     if after.enabled or not after.idle:
         raise Refused(f"{name} is {after.state} and {'enabled' if after.enabled else 'disabled'} after it was stopped.")
     return {"changed": before.enabled or not before.idle, "id": call.options.id, "unit": name, "state": after.state}
