@@ -12,7 +12,7 @@ __all__ = ["check"]
 
 
 def check(env: Environment, changes: Iterable[Change]) -> None:
-    """Raises Refused naming the first name or network that something else on this machine has; nothing was changed then."""
+    """Raises Unprepared or Occupied naming the first name or network that something else on this machine has; nothing was changed then."""
     owner = str(env.state.resolve())
     for change in changes:
         if change.action not in ("create", "replace"):

@@ -156,6 +156,8 @@ def _build() -> None:
 
 def _mirrors() -> list[str]:
     """The machine's own Debian sources for the suite, as sources.list lines; empty (mmdebstrap's default) when it has none."""
+    if shutil.which("apt-get") is None:
+        return []
     listed = run(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(SITE)", "Created-By: Packages"])
     if not listed.ok:
         return []

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from golive.errors import GoliveError, Refused, Unprepared
+from golive.errors import GoliveError, Occupied, Unprepared
 from golive.lab.commands import must, run
 
 __all__ = [
@@ -61,15 +61,20 @@ def labels(inspected: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_ours(what: str, found: Mapping[str, str], env: str, owner: str) -> None:
-    """Raises Refused unless these labels say that environment ``env`` of this checkout (or of one that is gone) made ``what``."""
+    """These labels say that environment ``env`` of this checkout (or of one that is gone) made ``what``.
+
+    Raises:
+        Unprepared: somebody else made it.
+        Occupied: another checkout on this machine did.
+    """
     if found.get(ENV_LABEL) != env:
-        raise Refused(
+        raise Unprepared(
             f"{what} exists on this machine but was not made by environment {env} (it has no label {ENV_LABEL}={env}); "
             f"it was left alone. Remove or rename it, then run the command again."
         )
     maker = found.get(OWNER_LABEL, "")
     if maker != owner and Path(maker).is_dir():
-        raise Refused(
+        raise Occupied(
             f"{what} belongs to the environment {env} whose state is {maker}; it was left alone. "
             f"Run `./inv destroy --env {env}` in that checkout first."
         )
@@ -82,7 +87,7 @@ def started(inspected: Mapping[str, Any]) -> int | None:
 
 
 def remove_container(name: str, env: str, owner: str) -> None:
-    """There is no container ``name`` any more. Raises Refused, and removes nothing, when it is not ours."""
+    """There is no container ``name`` any more. Removes nothing, and raises as ``check_ours``, when it is not ours."""
     found = container(name)
     if found is None:
         return
@@ -126,7 +131,8 @@ def bootable_runtime(image: str, cache: Path) -> str:
         pass
     default = json.loads(must(["podman", "info", "--format", "json"]))["host"]["ociRuntime"]["name"]
     said = ""
-    for candidate in dict.fromkeys([default, "runc", "crun"]):
+    candidates = list(dict.fromkeys([default, "runc", "crun"]))
+    for candidate in candidates:
         probe = run(_probe(candidate, image), timeout_s=30)
         if probe.ok:
             cache.mkdir(parents=True, exist_ok=True)
@@ -135,7 +141,7 @@ def bootable_runtime(image: str, cache: Path) -> str:
             fresh.replace(remembered)
             return str(candidate)
         said = probe.complaint
-    raise Unprepared(f"No container runtime on this machine starts the lab's image (tried {default}, runc, crun); the last said: {said}.")
+    raise Unprepared(f"No container runtime on this machine starts the lab's image (tried {', '.join(candidates)}); the last said: {said}.")
 
 
 def _probe(runtime: str, image: str) -> Sequence[str]:

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from golive.errors import GoliveError, Refused
+from golive.errors import GoliveError, Unprepared
 from golive.lab.commands import must, run
 from golive.lab.names import peer_interface, router_namespace, router_uplink
 
@@ -96,7 +96,7 @@ def site_fault(name: str, bridge: str, cidr: str) -> str | None:
 
 
 def check_free(cidr: str, ours: str | None = None) -> None:
-    """Raises Refused when this machine already reaches some of ``cidr`` another way than by a bridge of environment ``ours``."""
+    """Raises Unprepared when this machine already reaches some of ``cidr`` another way than by a bridge of environment ``ours``."""
     net = ipaddress.ip_network(cidr)
     for route in json.loads(must(["ip", "-json", "-4", "route", "show", "table", "main"]) or "[]"):
         if route["dst"] == "default" or not ipaddress.ip_network(route["dst"], strict=False).overlaps(net):
@@ -104,7 +104,7 @@ def check_free(cidr: str, ours: str | None = None) -> None:
         by = str(route.get("dev", "another way"))
         if ours is not None and made_by(by) == ours:
             continue
-        raise Refused(
+        raise Unprepared(
             f"The lab needs {cidr}, but this machine already has a route to {route['dst']} by {by}; nothing was changed. "
             f"Take that interface down, or choose other addresses in terraform/environments/lab."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -29,8 +30,8 @@ def new_key(path: Path) -> str:
 class SshServer:
     """Accepts one client key and runs commands with ``sh -c``.
 
-    ``manner``: ``serve`` works; ``silent`` accepts and says nothing; ``trickle`` sends a banner byte by byte, for ever; ``mute-exec`` takes a
-    command and never answers.
+    ``manner``: ``serve`` works; ``silent`` accepts and says nothing; ``trickle`` sends lines that are no banner, for ever; ``mute-exec``
+    takes a command and never answers.
     """
 
     def __init__(self, directory: Path, client_key: str, manner: Manner = "serve") -> None:
@@ -47,6 +48,8 @@ class SshServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        if self._closing.is_set():
+            return
         self._closing.set()
         # close() alone leaves a thread in accept() and the port listening.
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -56,10 +59,8 @@ class SshServer:
     def drop(self) -> None:
         """Cuts every connection, as a reboot would."""
         for connection in self._open:
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             connection.close()
         self._open.clear()
 
