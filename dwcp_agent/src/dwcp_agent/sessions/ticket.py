@@ -23,7 +23,7 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 def check_session_id(session: str) -> str:
     """``session`` if it can be one. Raises Refused (400)."""
     if not _SESSION_ID.fullmatch(session):
-        raise Refused("X-DWCP-Session must be 1 to 128 characters out of A-Z a-z 0-9 . _ : -", code="bad-session", status=400)
+        raise Refused("X-DWCP-Session must be 1 to 128 letters, digits and characters out of _ - : and .", code="bad-session", status=400)
     return session
 
 

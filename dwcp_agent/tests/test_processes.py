@@ -1,0 +1,366 @@
+"""``dwcp`` as it is run: commands, exit codes, one sentence for bad input, the drain after SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures import Process, agent_settings, context_of, free_ports, sha256, wait_for, write_yaml
+from pki import Files
+
+from dwcp_agent.commands.http import parse_url, request
+from dwcp_agent.config import AgentConfig, ports_of
+from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, Kind, control, encode, parse_control
+from dwcp_agent.transport.sender import Link
+
+CHUNK = MIN_CHUNK
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def dwcp(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Runs a command in this process (starting one takes a second); what needs signals or a log is a :class:`Process`."""
+
+    def run(*arguments: str, **environment: str) -> Done:
+        from dwcp_agent import cli
+
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        capfd.readouterr()
+        code = cli.main(arguments)
+        for name in environment:
+            monkeypatch.delenv(name)
+        out, err = capfd.readouterr()
+        return Done(code, out, err)
+
+    return run
+
+
+def one_sentence(text: str) -> bool:
+    return text.count("\n") == 1 and text.rstrip().endswith(".") and "Traceback" not in text
+
+
+@pytest.fixture
+def address() -> str:
+    """A loopback address of this test's own, so that the fixed ports of the slots are free on it."""
+    number = os.getpid()
+    return f"127.{77 + number % 100}.{number // 100 % 250}.{1 + number // 25000 % 250}"
+
+
+@pytest.fixture
+def config(tmp_path: Path, people: dict[str, Files], address: str) -> Path:
+    return write_yaml(tmp_path / "agent.yaml", agent_settings(tmp_path / "store", people["agent"], listen=address, advertise="127.0.0.1"))
+
+
+@pytest.fixture
+def serve(tmp_path: Path, processes: list[Process]) -> Callable[..., Process]:
+    def start(config: Path, **environment: str) -> Process:
+        process = Process(["serve", "--config", str(config)], tmp_path / f"log-{len(processes)}", {"DWCP_SLOT": "a", **environment})
+        processes.append(process)
+        return process
+
+    return start
+
+
+def patched(config: Path, **changes: Any) -> Path:
+    import yaml
+
+    content = yaml.safe_load(config.read_text()) | changes
+    return write_yaml(config.with_name("changed.yaml"), content)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "1: not valid YAML"),
+        ("- a", "expected a mapping"),
+        ("schema: 2", "schema"),
+        ("schema: 1", "host: Field required"),
+        (None, "No such file"),
+    ],
+)
+def test_unusable_configuration_is_one_sentence(dwcp: Callable[..., Done], tmp_path: Path, text: str | None, says: str) -> None:
+    path = tmp_path / "agent.yaml"
+    if text is not None:
+        path.write_text(text)
+    done = dwcp("serve", "--config", str(path))
+    assert done.returncode == 2 and says in done.stderr and str(path) in done.stderr and one_sentence(done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"listen": "somewhere"}, "listen: 'somewhere' is not an IP address"),
+        ({"listen": "192.0.2.1"}, "Cannot listen on 192.0.2.1"),
+        ({"cpus": {"net": "3-1"}}, "cpus.net: '3-1' is not a CPU list"),
+        ({"features": {"disable": ["warp"]}}, "features.disable.0"),
+        ({"limits": {"max_streams": 1}}, "streams must not exceed"),
+        ({"streams": 0}, "streams: "),
+        ({"surprise": 1}, "surprise: Extra inputs"),
+        ({"store": "/nowhere/at/all"}, "store: /nowhere/at/all: No such file"),
+        ({"tls": {"ca": "/nowhere", "cert": "/nowhere", "key": "/nowhere"}}, "tls.ca: there is no file /nowhere"),
+    ],
+)
+def test_each_bad_value_is_one_sentence_that_names_it(dwcp: Callable[..., Done], config: Path, changes: dict[str, Any], says: str) -> None:
+    done = dwcp("serve", "--config", str(patched(config, **changes)))
+    assert done.returncode == 2 and says in done.stderr and one_sentence(done.stderr), done.stderr
+
+
+def test_key_that_does_not_fit_is_one_sentence(dwcp: Callable[..., Done], config: Path, people: dict[str, Files]) -> None:
+    tls = people["agent"].as_config() | {"key": str(people["load"].key)}
+    done = dwcp("serve", "--config", str(patched(config, tls=tls)))
+    assert done.returncode == 2 and "cannot be used as certificate and key" in done.stderr and one_sentence(done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("environment", [{"DWCP_SLOT": "c"}, {"DWCP_DISABLE": "everything"}])
+def test_bad_environment_is_one_sentence(dwcp: Callable[..., Done], config: Path, environment: dict[str, str]) -> None:
+    done = dwcp("serve", "--config", str(config), **environment)
+    assert done.returncode == 2 and next(iter(environment)) in done.stderr and one_sentence(done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("port", [7400, 7401, 7402])
+def test_taken_port_is_one_sentence_and_leaves_others_content(
+    dwcp: Callable[..., Done], config: Path, address: str, tmp_path: Path, port: int
+) -> None:
+    partial = tmp_path / "store" / ".partial-a"
+    partial.mkdir(parents=True)
+    (partial / "of-the-one-that-runs").write_bytes(b"x")
+    with socket.socket() as taken:
+        taken.bind((address, port))
+        taken.listen()
+        done = dwcp("serve", "--config", str(config))
+    assert done.returncode == 2 and f"Port {port} on {address} is taken" in done.stderr and done.stderr.count("\n") == 1
+    assert (partial / "of-the-one-that-runs").exists()
+
+
+def test_agent_names_the_release_it_runs_from_and_sends_notify(
+    config: Path, serve: Callable[..., Process], tmp_path: Path, people: dict[str, Files], address: str
+) -> None:
+    import hashlib
+
+    from dwcp_agent._build import VERSION
+
+    manifest = json.dumps({"schema": 1, "name": "dwcp-agent", "version": VERSION}).encode()
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "manifest.json").write_bytes(manifest)
+    digest = hashlib.sha256(manifest).hexdigest()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager:
+        service_manager.bind(str(tmp_path / "notify"))
+        service_manager.settimeout(15)
+        process = Process(
+            ["serve", "--config", str(config), "--release-dir", str(tmp_path / "release")],
+            tmp_path / "log",
+            {"DWCP_SLOT": "b", "NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )
+        try:
+            assert service_manager.recv(100) == b"READY=1"
+            # Ready means ready: no retries from here on.
+            health = json.load(urllib.request.urlopen(f"http://{address}:{ports_of('b').health}/health", timeout=5))
+            assert health["status"] == "ok"
+            process.popen.send_signal(signal.SIGTERM)
+            assert service_manager.recv(100) == b"STOPPING=1"
+            assert process.popen.wait(10) == 0
+        finally:
+            process.end()
+    assert process.events("ready")[0]["release"] == f"{VERSION.replace('+', '_')}-{digest[:12]}"
+
+
+def test_manifest_of_another_release_is_refused(dwcp: Callable[..., Done], config: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"version": "1.0.0"}')
+    done = dwcp("serve", "--config", str(config), "--release-dir", str(tmp_path))
+    assert done.returncode == 2 and "1.0.0" in done.stderr and one_sentence(done.stderr)
+
+
+@pytest.fixture
+def local(tmp_path: Path, people: dict[str, Files]) -> Callable[..., tuple[Path, int]]:
+    """A program that serves on free ports of 127.0.0.1 instead of the slot's: certificates of tests are for that address."""
+
+    def write(**settings: Any) -> tuple[Path, int]:
+        config = write_yaml(tmp_path / "local.yaml", agent_settings(tmp_path / "store", people["agent"], **settings))
+        control_port, data, health = free_ports(3)
+        program = tmp_path / "serve.py"
+        program.write_text(
+            "import sys\nfrom dwcp_agent import config, cli\n"
+            f"config._PORTS['a'] = config.Ports(control={control_port}, data={data}, health={health})\n"
+            f"sys.exit(cli.main(['serve', '--config', {str(config)!r}]))\n"
+        )
+        return program, control_port
+
+    return write
+
+
+class Program(Process):
+    """A Python program as a process whose log is read."""
+
+    def __init__(self, program: Path, log: Path) -> None:
+        self._log = log
+        self._out = log.open("wb")
+        self.popen = subprocess.Popen([sys.executable, str(program)], stdout=self._out, stderr=subprocess.STDOUT)
+
+
+def test_sigterm_lets_a_running_transfer_finish_and_takes_no_new_sessions(
+    local: Callable[..., tuple[Path, int]], tmp_path: Path, people: dict[str, Files], processes: list[Process]
+) -> None:
+    program, port = local(limits={"drain_timeout_s": 20, "drain_grace_s": 0.0})
+    process = Program(program, tmp_path / "log")
+    processes.append(process)
+    process.wait_for_event("ready")
+    endpoint, context = parse_url(f"https://127.0.0.1:{port}"), context_of(people["load"])
+    opened = request(endpoint, context, "POST", "/v1/sessions", {"X-DWCP-Session": "s-1"})
+    link = Link("127.0.0.1", opened["data"]["port"], context)
+    wire = link.take()
+    content = os.urandom(2 * CHUNK)
+    wire.write(control(Kind.HELLO, 7, {"ticket": opened["ticket"], "name": "x", "size": len(content), "chunk": CHUNK}))
+    wire.write(encode(Kind.DATA, 7, content[:CHUNK], raw_length=CHUNK), content[:CHUNK])
+    wait_for("the transfer", lambda: list((tmp_path / "store" / ".partial-a").iterdir()))
+
+    process.popen.send_signal(signal.SIGTERM)
+    process.wait_for_event("draining")
+    from dwcp_agent.errors import Refused
+
+    with pytest.raises(Refused) as caught:
+        request(endpoint, context, "POST", "/v1/sessions", {"X-DWCP-Session": "s-2"})
+    assert (caught.value.status, caught.value.code) == (503, "draining")
+    with pytest.raises(Refused) as caught:
+        request(endpoint, context, "GET", "/ready")
+    assert caught.value.status == 503
+
+    wire.write(encode(Kind.DATA, 7, content[CHUNK:], offset=CHUNK, raw_length=CHUNK), content[CHUNK:])
+    wire.write(control(Kind.END, 7, {"sha256": sha256(content)}))
+    assert parse_control(wire.answer().payload)["sha256"] == sha256(content)
+    assert process.popen.wait(10) == 0
+    assert (tmp_path / "store/load.load.host-2/x").read_bytes() == content
+    assert process.events("stopped")[0]["cut"] == 0
+
+
+def test_drain_ends_in_time_and_a_cut_transfer_leaves_nothing(
+    local: Callable[..., tuple[Path, int]], tmp_path: Path, people: dict[str, Files], processes: list[Process]
+) -> None:
+    program, port = local(limits={"drain_timeout_s": 0.5, "drain_grace_s": 0.0})
+    process = Program(program, tmp_path / "log")
+    processes.append(process)
+    process.wait_for_event("ready")
+    context = context_of(people["load"])
+    opened = request(parse_url(f"https://127.0.0.1:{port}"), context, "POST", "/v1/sessions", {"X-DWCP-Session": "s-1"})
+    wire = Link("127.0.0.1", opened["data"]["port"], context).take()
+    wire.write(control(Kind.HELLO, 7, {"ticket": opened["ticket"], "name": "x", "size": MAX_CHUNK, "chunk": CHUNK}))
+    wait_for("the transfer", lambda: list((tmp_path / "store" / ".partial-a").iterdir()))
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(10) == 0
+    assert process.events("stopped")[0]["cut"] == 1
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+    wire.close()
+
+
+def test_killed_agent_clears_its_leftovers_when_it_starts_again(
+    local: Callable[..., tuple[Path, int]], tmp_path: Path, processes: list[Process]
+) -> None:
+    program, _ = local()
+    partial = tmp_path / "store" / ".partial-a"
+    partial.mkdir(parents=True)
+    (partial / "leftover").write_bytes(b"half")
+    (tmp_path / "store" / ".partial-b").mkdir()
+    (tmp_path / "store" / ".partial-b" / "of-the-other-slot").write_bytes(b"half")
+    processes.append(Program(program, tmp_path / "log"))
+    processes[-1].wait_for_event("ready")
+    assert list(partial.iterdir()) == []
+    assert (tmp_path / "store" / ".partial-b" / "of-the-other-slot").exists()
+
+
+def test_send_and_status_work_and_say_what_was_verified(
+    dwcp: Callable[..., Done], local: Callable[..., tuple[Path, int]], tmp_path: Path, people: dict[str, Files], processes: list[Process]
+) -> None:
+    program, port = local()
+    processes.append(Program(program, tmp_path / "log"))
+    processes[-1].wait_for_event("ready")
+    content = b"disk image " * 300_000
+    (tmp_path / "image").write_bytes(content)
+    arguments = ["send", str(tmp_path / "image"), f"https://127.0.0.1:{port}/images/vm-1", *people["operator"].as_arguments()]
+    done = dwcp(*arguments, "--json", "--streams", "3", "--session", "s-9")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["sha256"], report["bytes"], report["session"], report["verified"]) == (sha256(content), len(content), "s-9", True)
+    assert report["ratio"] > 50 and report["release"] == "dev"
+    assert (tmp_path / "store/operator.operator/images/vm-1").read_bytes() == content
+    human = dwcp(*arguments)
+    assert human.returncode == 0 and f"sha256 {sha256(content)} verified" in human.stdout
+
+    status = dwcp("status", f"https://127.0.0.1:{port}", *people["operator"].as_arguments(), "--json")
+    answer = json.loads(status.stdout)
+    assert status.returncode == 0 and answer["ready"]["ready"] is True and answer["status"]["host"] == "host-1"
+
+    monitor = dwcp("send", str(tmp_path / "image"), f"https://127.0.0.1:{port}/x", *people["monitor"].as_arguments())
+    assert monitor.returncode == 4 and "forbidden" in monitor.stderr and monitor.stderr.count("\n") == 1
+    link = dwcp("send", str(tmp_path / "image"), f"https://127.0.0.1:{port}/../x", *people["operator"].as_arguments())
+    assert link.returncode == 2 and one_sentence(link.stderr)
+
+
+def test_commands_answer_bad_input_with_one_sentence(dwcp: Callable[..., Done], tmp_path: Path, people: dict[str, Files]) -> None:
+    tls = people["operator"].as_arguments()
+    (tmp_path / "f").write_bytes(b"x")
+    (port,) = free_ports(1)
+    there = f"https://127.0.0.1:{port}/x"
+    for arguments, code in (
+        (["send", str(tmp_path / "missing"), there, *tls], 2),
+        (["send", str(tmp_path), there, *tls], 2),
+        (["send", str(tmp_path / "f"), "http://127.0.0.1:1/x", *tls], 2),
+        (["send", str(tmp_path / "f"), "https://127.0.0.1:x/x", *tls], 2),
+        (["send", str(tmp_path / "f"), there, *tls, "--streams", "0"], 2),
+        (["send", str(tmp_path / "f"), there, *tls, "--session", "a b"], 2),
+        (["send", str(tmp_path / "f"), there], 2),
+        (["send", str(tmp_path / "f"), there, "--ca", "/nowhere", "--cert", "/nowhere", "--key", "/nowhere"], 2),
+        (["send", str(tmp_path / "f"), there, *tls], 4),
+        (["status", f"https://127.0.0.1:{port}", *tls], 4),
+        (["fly"], 2),
+        ([], 2),
+    ):
+        done = dwcp(*arguments)
+        assert done.returncode == code and one_sentence(done.stderr) and not done.stdout, (arguments, done)
+
+
+def test_features_version_and_schema_are_machine_readable(dwcp: Callable[..., Done], config: Path) -> None:
+    import yaml
+
+    from dwcp_agent._build import VERSION
+
+    report = json.loads(dwcp("features", DWCP_DISABLE="pool").stdout)
+    assert report["pool"] == "disabled" and report["affinity"] == "per-thread" and report["kernels"]["crc32c"]["vector"] == "compiled-in"
+    assert dwcp("version").stdout == VERSION + "\n"
+    schema = json.loads(dwcp("schema", "agent").stdout)
+    assert set(schema["required"]) == {"host", "site", "listen", "tls", "store"}
+    assert set(schema["properties"]) >= set(yaml.safe_load(config.read_text()))
+    assert "rate_per_s" in json.loads(dwcp("schema", "load").stdout)["required"]
+
+
+def test_readme_names_every_key_and_its_example_is_valid(people: dict[str, Files]) -> None:
+    import yaml
+
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    example = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])
+    assert AgentConfig.model_validate(example).limits.drain_timeout_s == 30
+    from dwcp_agent.config import LoadConfig
+
+    for model in (AgentConfig, LoadConfig):
+        for name, field in model.model_fields.items():
+            assert f"`{field.alias or name}" in readme or f"{name}." in readme, name
+            if hasattr(field.annotation, "model_fields"):
+                for inner in field.annotation.model_fields:  # type: ignore[union-attr]
+                    assert f"{name}.{inner}`" in readme, f"{name}.{inner}"
