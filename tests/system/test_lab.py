@@ -64,7 +64,7 @@ def test_every_host_reaches_every_other_and_nothing_else(fleet: Fleet, shell: Sh
     addresses = [host.address for host in fleet.hosts]
     everyone = f"for a in {' '.join(addresses)}; do ping -q -c1 -W2 $a >/dev/null || echo $a; done"
     assert {name: done.text for name, done in shell.each(fleet.hosts, ["sh", "-c", everyone]).items()} == dict.fromkeys(HOSTS, "")  # type: ignore[union-attr]
-    routes = shell.each(fleet.hosts, ["ip", "route", "get", "192.0.2.99"])
+    routes = shell.each(fleet.hosts, ["ip", "route", "get", "198.51.100.99"])
     assert all(done.rc != 0 and b"unreachable" in done.stderr for done in routes.values())  # type: ignore[union-attr]
 
 
@@ -72,14 +72,14 @@ def test_a_host_that_gives_itself_a_way_out_still_has_none(fleet: Fleet, shell: 
     """Sends to an address that this machine would route out; a counter of our own on the way shows whether anything passed."""
     host = fleet.named("dwcp-lab-nyc-2")
     table = "dwcp_test_escape"
-    rules = f"table inet {table} {{ chain c {{ type filter hook forward priority 10; ip daddr 192.0.2.99 counter drop; }} }}"
-    subprocess.run(["nft", rules], check=True)
+    rules = f"table inet {table} {{\nchain c {{\ntype filter hook forward priority 10\nip daddr 198.51.100.99 counter drop\n}}\n}}\n"
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     try:
-        shell.run(host, ["ip", "route", "add", "192.0.2.99", "via", "10.77.2.1"])
-        assert shell.run(host, ["ping", "-q", "-c2", "-W1", "192.0.2.99"]).rc != 0
+        shell.run(host, ["ip", "route", "add", "198.51.100.99", "via", "10.77.2.1"])
+        assert shell.run(host, ["ping", "-q", "-c2", "-W1", "198.51.100.99"]).rc != 0
         assert "counter packets 0 bytes 0" in sh("nft", "list", "table", "inet", table)
     finally:
-        shell.run(host, ["ip", "route", "del", "192.0.2.99"])
+        shell.run(host, ["ip", "route", "del", "198.51.100.99"])
         subprocess.run(["nft", "delete", "table", "inet", table], check=True)
 
 
