@@ -135,7 +135,7 @@ def play(
         runner.run()
     finally:
         output = _tidy(private)
-    if runner.rc is None or runner.status == "canceled" or (runner.rc == 0 and recap.stats is None):
+    if runner.rc is None or runner.status == "canceled" or (recap.stats is None and (runner.rc == 0 or recap.playing)):
         raise Unreachable(f"{playbook} was ended before it had a result, so how far it came is unknown; all of it: {output}.")
     result = recap.result(playbook, int(runner.rc), limit or (), time.monotonic() - began, output)
     if not result.ok and not result.failed and not result.unreachable:
@@ -177,6 +177,8 @@ class _Recap:
 
     def __init__(self, on_event: Callable[[JSON], None] | None, on_process: Callable[[int], None] | None) -> None:
         self.stats: JSON | None = None
+        self.playing = False
+        """Whether a play began, so that something may have been changed."""
         self._failed: dict[str, str] = {}
         self._unreachable: dict[str, str] = {}
         self._on_event = on_event
@@ -189,6 +191,7 @@ class _Recap:
             self._on_process = None
         data = event.get("event_data") or {}
         kind, host = event.get("event"), data.get("host")
+        self.playing = self.playing or kind == "playbook_on_play_start"
         if kind == "playbook_on_stats":
             self.stats = data
         elif kind == "runner_on_failed" and not data.get("ignore_errors"):
