@@ -88,9 +88,11 @@ def judge(alerts: Any, rules: Any, date: str, release: str, stale_s: float) -> t
     """
     if not isinstance(alerts, list):
         raise ValueError("Alertmanager did not answer with a list")
-    about = [alert for alert in alerts if alert["labels"].get("release") == release]
-    active = {str(alert["labels"].get("alertname")) for alert in about if alert["status"]["state"] == "active"}
-    known = {alert["labels"].get("alertname") for alert in about}
+    # Every alert is read, also those about others: one without sense makes the whole answer worth nothing.
+    states = [(_labels(alert), alert["status"]["state"]) for alert in alerts]
+    about = [(labels.get("alertname"), state) for labels, state in states if labels.get("release") == release]
+    active = {str(name) for name, state in about if state == "active"}
+    known = {name for name, _ in about}
     now = parsedate_to_datetime(date)
     groups = rules["data"]["groups"]
     lost, stale = set(), []
