@@ -143,7 +143,7 @@ class LoadConfig(_Strict):
     listen: str
     port: int = Field(default=7450, ge=1, le=65535)
     timeout_s: Seconds = 5
-    max_in_flight: int = Field(default=64, ge=1, le=4096)
+    max_in_flight: int = Field(default=256, ge=1, le=4096)
     sessions: int = Field(default=20, ge=1, le=10_000)
     session_requests: float = Field(default=40, ge=1)
     single_share: float = Field(default=0.3, ge=0, le=1)
