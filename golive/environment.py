@@ -1,4 +1,4 @@
-"""An environment: what an operator names with ``--env``, read from ``inventories/<env>/environment.yaml`` and ``policies/<policy>.yaml``."""
+"""An environment: what ``--env`` names, read from ``inventories/<env>/environment.yaml`` and ``policies/<policy>.yaml``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from golive.errors import BadInput
 
-__all__ = ["ROOT", "Environment", "Settings", "known", "load", "state_root"]
+__all__ = ["MARK", "ROOT", "Environment", "Settings", "known", "load", "state_root"]
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where tasks.py, runbooks/ and roles/ stand."""
+
+MARK = "GOLIVE_MARK"
+"""Environment variable by which a later controller recognises the processes of an earlier one."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 

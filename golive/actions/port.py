@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from golive.environment import MARK
 from golive.gates.verdict import Verdict
 from golive.runbook.clock import Pace
 
@@ -44,9 +45,6 @@ __all__ = [
     "complete",
     "registered",
 ]
-
-MARK = "GOLIVE_MARK"
-"""Environment variable by which a later controller recognises the processes of an earlier one."""
 
 JSON = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """What a run does: journal, lease, loop, recovery, rollback."""
 
-from golive.engine.api import Serving, Standing, exit_code, live, open_journal, request_rollback, rollback, run, standing, state
+from golive.engine.api import Serving, Standing, exit_code, forget, live, open_journal, request_rollback, rollback, run, standing, state
 from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, StepState, environment_state, fold
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
@@ -28,6 +28,7 @@ __all__ = [
     "environment_state",
     "exit_code",
     "fold",
+    "forget",
     "live",
     "open_journal",
     "request_rollback",

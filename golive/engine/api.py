@@ -12,7 +12,7 @@ from typing import Any
 
 from golive.engine import requests
 from golive.engine.drive import drive
-from golive.engine.fold import EnvironmentState, RunState, environment_state
+from golive.engine.fold import FORGOTTEN, EnvironmentState, RunState, environment_state
 from golive.engine.journal import SqlJournal, Witness
 from golive.engine.lease import Holder, Lease, holder
 from golive.engine.ports import Ports, Trigger
@@ -22,7 +22,7 @@ from golive.environment import Environment
 from golive.errors import BadInput, GoliveError, Held
 from golive.runbook import Clock, Pace, RealClock, Runbook
 
-__all__ = ["Serving", "Standing", "exit_code", "live", "open_journal", "request_rollback", "rollback", "run", "standing", "state"]
+__all__ = ["Serving", "Standing", "exit_code", "forget", "live", "open_journal", "request_rollback", "rollback", "run", "standing", "state"]
 
 JSON = dict[str, Any]
 Tell = Callable[[str, JSON], None]
@@ -172,6 +172,16 @@ def live(environment: Environment) -> Serving | None:
     if known.signed_off is None:
         return None
     return Serving(known.signed_off, known.slots.get(known.signed_off), known.load)
+
+
+def forget(environment: Environment, reason: str, *, ports: Ports | None = None) -> None:
+    """The environment's hosts go away: no incumbent, no unfinished run and no live release from here on. The journal keeps all of it.
+
+    Raises Occupied while a process works on the environment. Fencing tokens go on rising.
+    """
+    if (environment.state / "journal.db").exists():
+        with _held(environment, ports or Ports()) as (_, _, journal):
+            journal.append(FORGOTTEN, {"reason": reason}, "none")
 
 
 def open_journal(environment: Environment) -> SqlJournal:

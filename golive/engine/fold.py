@@ -9,12 +9,26 @@ from typing import Any
 from golive.engine.journal import Record
 from golive.engine.process import Process
 
-__all__ = ["BACK", "EnvironmentState", "RunState", "StageState", "StepState", "advance", "environment_state", "fold", "step_key"]
+__all__ = [
+    "BACK",
+    "FORGOTTEN",
+    "EnvironmentState",
+    "RunState",
+    "StageState",
+    "StepState",
+    "advance",
+    "environment_state",
+    "fold",
+    "step_key",
+]
 
 JSON = dict[str, Any]
 
 BACK = "rollback:"
 """Prefix of the stages of the rollback runbook in journal and state."""
+
+FORGOTTEN = "environment.forgotten"
+"""The hosts are gone: nothing that was recorded before says what is true now."""
 
 _OUTCOMES = ("succeeded", "rolled-back", "failed", "aborted")
 
@@ -169,6 +183,9 @@ def environment_state(env: str, records: Iterable[Record]) -> EnvironmentState:
     """
     state = EnvironmentState(env, last=RunState(env=env))
     for record in records:
+        if record.kind == FORGOTTEN:
+            state = EnvironmentState(env, last=RunState(env=env))
+            continue
         if record.run != state.last.run:
             state.last = RunState(env=env)
         advance(state.last, record)

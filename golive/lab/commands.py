@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from golive.environment import MARK
 from golive.errors import GoliveError, Unprepared
 
 __all__ = ["Ran", "must", "run"]
@@ -36,11 +39,14 @@ def run(argv: Sequence[str], *, text: str | None = None, timeout_s: float = 60) 
 
     Standard input is ``text`` or empty, never the terminal's or Terraform's: podman would wait on it for ever.
     """
+    # A container's monitor outlives the command that starts it, so it must not look like something that a controller left behind.
+    clean = {name: value for name, value in os.environ.items() if name != MARK}
+    options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "timeout": timeout_s, "env": clean}
     try:
         if text is None:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout_s)
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, check=False, **options)
         else:
-            done = subprocess.run(argv, input=text, capture_output=True, text=True, errors="replace", timeout=timeout_s)
+            done = subprocess.run(argv, input=text, check=False, **options)
     except FileNotFoundError:
         raise Unprepared(f"{argv[0]} is not installed; on Debian: apt-get install {_PACKAGE.get(argv[0], argv[0])}.") from None
     except subprocess.TimeoutExpired:

@@ -122,5 +122,5 @@ class AlertWatcher:
                     if alert.get("state") == "firing" and labels.get("release") == ctx.candidate:
                         where = f" on {labels['host']}" if "host" in labels else ""
                         said = alert.get("annotations", {}).get("summary", "")
-                        self._seen = Trigger(self.name, f"{labels.get('alertname')}{where}: {said}", alert.get("activeAt", ""), labels)
+                        self._seen = Trigger(self.name, f"{labels.get('alertname')}{where}: {said}", data=labels)
                         return

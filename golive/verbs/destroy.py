@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+from golive import engine
 from golive.environment import Environment
 from golive.errors import GoliveError
 from golive.fleet.inventory import forget_fleet
@@ -25,6 +26,7 @@ def destroy(env: Environment, *, with_image: bool = False) -> Result:
     if env.is_lab:
         preflight.check(env)
     with held(env, "destroy"):
+        engine.forget(env, "destroy")
         changes = []
         try:
             tool = terraform(env)

@@ -9,13 +9,12 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from golive.fleet.inventory import read_fleet
-from golive.verbs.result import Result
-
 from golive import engine
 from golive.environment import ROOT, Environment
 from golive.errors import Held, Unprepared
+from golive.fleet.inventory import read_fleet
 from golive.fleet.model import Fleet
+from golive.verbs.result import Result
 
 __all__ = ["verify"]
 

@@ -148,3 +148,14 @@ def test_processes_are_open_until_they_are_seen_to_end():
 def test_before_the_first_run_there_is_none():
     assert environment_state("sim", []).last.outcome == "none"
     assert not RunState().open
+
+
+def test_a_forgotten_environment_has_no_incumbent_no_live_release_and_no_unfinished_run():
+    live = [
+        record(1, *STARTED),
+        record(2, "slot", {"release": NEW, "slot": "b"}),
+        record(3, "run.finished", {"outcome": "succeeded", "signed_off": True}),
+    ]
+    assert environment_state("sim", live).signed_off == NEW
+    gone = environment_state("sim", [*live, record(4, "environment.forgotten", {"reason": "destroy"}, run="none")])
+    assert (gone.incumbent, gone.signed_off, gone.slots, gone.last.outcome) == (None, None, {}, "none")
