@@ -43,7 +43,9 @@ def claims(window: Window, spec: GateSpec, policy: GatePolicy, shift: Shift | No
         lines.append(_hosts([_memory(agent, spec.memory) for agent in window.agents]))
     if spec.growth is not None:
         strict = alarm["hosts"] / max(1, len(window.agents))
-        lines.append(_hosts([_growth(agent, spec.growth, window.seconds, alpha, strict) for agent in window.agents]))
+        # Where nobody said how much growth is too much, a small process may fill its caches: a tenth of the limit counts as its size.
+        least = spec.memory.value / 10 if spec.memory is not None and spec.memory_growth is None else 1.0
+        lines.append(_hosts([_growth(agent, spec.growth, window.seconds, least, alpha, strict) for agent in window.agents]))
     return lines
 
 
@@ -175,15 +177,15 @@ def _memory(agent: Agent, limit: Threshold) -> Line:
     return Line("memory", verdict, len(values), "bytes", top, top, limit.value, limit.text, note=f"highest on {agent.host}")
 
 
-def _growth(agent: Agent, limit: Threshold, seconds: float, alpha: float, alarm: float) -> Line:
-    """Growth over the watch as a share of the median, by the Theil-Sen slope, whose bounds no single jump of the heap can move."""
+def _growth(agent: Agent, limit: Threshold, seconds: float, size: float, alpha: float, alarm: float) -> Line:
+    """Growth over the watch as a share of the median (or of ``size``, if that is more), by the Theil-Sen slope, whose bounds no single jump of the heap can move."""
     time, values = agent.memory.time, agent.memory.value
     least = _LEAST_POINTS + 1
     if len(values) < least:
         note = f"{agent.host}: {len(values)} points"
         return Line("memory growth", Verdict.INCONCLUSIVE, len(values), "share", None, None, limit.value, limit.text, least, note=note)
     kept = np.linspace(0, len(values) - 1, min(len(values), _SLOPE_POINTS)).astype(int)
-    scale = seconds / max(1.0, float(np.median(values)))
+    scale = seconds / max(size, float(np.median(values)))
     found = theilslopes(values[kept], time[kept], 1 - 2 * alpha)
     strict = theilslopes(values[kept], time[kept], 1 - 2 * alarm)
     bound = float(found.high_slope) * scale

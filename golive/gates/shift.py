@@ -35,7 +35,7 @@ _SLICES = (6, 120)
 _SHORTEST_SLICE_S = 2.0
 _TUNED = 4.0
 """The variance at which the early test is tightest, times 0.1: about that of a canary's 540 requests. Costs power, never validity."""
-_PER_STRATUM = (120, 200)
+_PER_STRATUM = (120, 150)
 """More requests than this of one release in a stratum (of one slice, of a whole window) are thinned evenly: pairs grow with the product."""
 
 
@@ -59,7 +59,7 @@ class Shift:
     def usable(self) -> bool:
         """Whether there is anything to compare, in enough slices of time to say how sure it is."""
         sides = [self._slices] if self._other_slices is None else [self._slices, self._other_slices]
-        return len(self._differences) > 0 and all(len(np.unique(side)) >= _SLICES[0] for side in sides)
+        return len(self._differences) > 0 and all(np.count_nonzero(np.bincount(side)) >= _SLICES[0] for side in sides)
 
     @property
     def ratio(self) -> float:

@@ -85,7 +85,8 @@ class GateSpec(BaseModel):
     cpu: Threshold | None = None
     memory: Threshold | None = None
     memory_growth: Threshold | None = None
-    """Growth of resident memory over the watch, as a share of its median; 10 % where ``memory`` is limited and this is left out."""
+    """Growth of resident memory over the watch, as a share of its median. Where ``memory`` is limited and this is left out: 10 % of the
+    median, or of a tenth of the limit for a process smaller than that."""
     restarts: int | None = Field(default=None, ge=0)
     disruptions: int | None = Field(default=None, ge=0)
     """Requests that no release answered, whoever they were meant for."""

@@ -1,0 +1,217 @@
+"""``inv status``: where the run and the hosts stand, asked now. Reads only."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from golive import engine
+from golive.engine import RunState, Standing
+from golive.environment import Environment
+from golive.errors import GoliveError
+from golive.fleet.inventory import read_fleet
+from golive.fleet.model import Fleet, Host
+from golive.fleet.ssh import Shell
+from golive.verbs.result import Result
+from golive.views.view import version_of
+
+__all__ = ["status"]
+
+JSON = dict[str, Any]
+
+_NOT_FOUND = 127
+_SCRAPED_WITHIN_S = 30.0
+
+
+def status(env: Environment, *, watch: bool = False) -> Result:
+    """One picture of the environment; with ``watch`` one a second until the run is over or the reader has seen enough.
+
+    What a host or gateway does not say now is ``unreachable`` or taken from the journal, and then called so.
+    """
+    standing = engine.standing(env)
+    if watch:
+        standing = _watched(env, standing)
+    fleet = _fleet(env)
+    with ExitStack() as stack:
+        shell = stack.enter_context(Shell(env, fleet)) if fleet is not None else None
+        traffic, source = _traffic(standing, fleet, shell)
+        data = {
+            **_run(env, standing),
+            "traffic": traffic,
+            "traffic_from": source,
+            "hosts": _hosts(fleet, shell),
+            "requests": _requests(env, fleet, standing.last),
+        }
+    return Result(data, _text(data, standing))
+
+
+def _fleet(env: Environment) -> Fleet | None:
+    try:
+        return read_fleet(env)
+    except GoliveError:
+        return None
+
+
+def _run(env: Environment, standing: Standing) -> JSON:
+    state = standing.last
+    gate = state.gates[-1] if state.gates else {}
+    trigger = state.triggers[0].get("reason") if state.triggers else gate.get("trigger")
+    return {
+        "schema": 1,
+        "env": env.name,
+        "run": state.run,
+        "outcome": state.outcome,
+        "stage": state.stage,
+        "step": state.step,
+        "release": version_of(state.release),
+        "incumbent": version_of(state.incumbent),
+        "max_candidate_weight": state.max_candidate_weight,
+        "verdict": {"gate": gate.get("verdict"), "trigger": trigger},
+        "held": state.held,
+        "holder": standing.holder.sentence if standing.holder is not None else None,
+        "started": state.started,
+        "ended": state.ended,
+    }
+
+
+def _traffic(standing: Standing, fleet: Fleet | None, shell: Shell | None) -> tuple[JSON, str]:
+    """Percent by version at each gateway, as the gateways do it now; where one does not say, as the journal last saw them all."""
+    state = standing.last
+    known = {release: 0 for release in (state.release, state.incumbent) if release}
+    if fleet is not None and shell is not None and fleet.agents:
+        from golive.traffic import traffic_of
+
+        try:
+            read = traffic_of(shell, fleet, run="status", token=0, candidate_slot="a").read()
+            return {point: _by_version({**known, **weights.by_release()}) for point, weights in sorted(read.items())}, "gateways"
+        except GoliveError:
+            pass
+    return {gateway: _by_version(weights) for gateway, weights in sorted(state.traffic.items())}, "journal"
+
+
+def _by_version(weights: Mapping[str, float]) -> dict[str, float]:
+    """A version may have been built twice: then its releases share one entry."""
+    shares: dict[str, float] = {}
+    for release, percent in weights.items():
+        name = version_of(release) or release
+        shares[name] = shares.get(name, 0) + percent
+    return {name: int(share) if share == int(share) else share for name, share in shares.items()}
+
+
+def _hosts(fleet: Fleet | None, shell: Shell | None) -> list[JSON]:
+    """Every host: ``up``, ``bare`` (nothing of the toolkit on it) or ``unreachable``, and the agents that run there."""
+    if fleet is None or shell is None:
+        return []
+    answers: dict[str, Any] = {}
+    for privileged in (True, False):
+        hosts = [host for host in fleet.hosts if (host.ssh_user == "root") is privileged]
+        words = ["dwcp-host", "status"] if privileged else ["sudo", "-n", "dwcp-host", "status"]
+        answers |= shell.each(hosts, words, timeout_s=15) if hosts else {}
+    return [_host(host, answers.get(host.name)) for host in fleet.hosts]
+
+
+def _host(host: Host, got: Any) -> JSON:
+    said: JSON = {"name": host.name, "site": host.site, "state": "unreachable", "running": []}
+    if got is None or isinstance(got, GoliveError):
+        return said
+    if got.rc == _NOT_FOUND or b"command not found" in got.stderr:
+        return {**said, "state": "up" if host.role == "ops" else "bare"}
+    try:
+        rows = json.loads(got.stdout)["releases"]
+        running = [{"version": row["version"], "digest": row["digest"], "unit": row["unit"]} for row in rows if row["active"]]
+    except (ValueError, KeyError, TypeError):
+        return {**said, "state": "unknown"}
+    return {**said, "state": "up", "running": running}
+
+
+def _requests(env: Environment, fleet: Fleet | None, state: RunState) -> JSON:
+    """Requests of all load clients during the run, from their counters; null where those cannot be read."""
+    unknown = {"total": None, "failed": None}
+    if state.requests["total"]:
+        return dict(state.requests)
+    if fleet is None or state.started is None:
+        return unknown
+    from datetime import datetime
+
+    from golive.gates.adapters import Prometheus, operator_tls
+
+    end = datetime.fromisoformat(state.ended).timestamp() if state.ended else time.time()
+    begin = datetime.fromisoformat(state.started).timestamp()
+    try:
+        prometheus = Prometheus(fleet.ops.address, operator_tls(env.state / "pki"))
+    except GoliveError:
+        return unknown
+    try:
+        counted = [prometheus.raw("dwcp_load_requests_total", {"job": "load"}, _SCRAPED_WITHIN_S, at) for at in (begin, end)]
+    finally:
+        prometheus.close()
+    after = counted[1]
+    if not isinstance(after, list):
+        return unknown
+    before = {_key(track.labels): float(track.series.value[-1]) for track in counted[0]} if isinstance(counted[0], list) else {}
+    total = failed = 0.0
+    for track in after:
+        was, now = before.get(_key(track.labels), 0.0), float(track.series.value[-1])
+        # A counter that is lower than before belongs to a client that was started anew during the run.
+        more = now - was if now >= was else now
+        total += more
+        failed += more if track.labels.get("result") != "ok" else 0.0
+    return {"total": round(total), "failed": round(failed)}
+
+
+def _key(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(labels.items()))
+
+
+def _text(data: JSON, standing: Standing) -> str:
+    if standing.last.run is None:
+        lines = [f"No run was ever started in {data['env']}; `./inv golive --env {data['env']}` starts one."]
+    else:
+        where = "/".join(part for part in (data["stage"], data["step"]) if part)
+        lines = [
+            f"{data['env']}: run {data['run']} of {data['release']} against {data['incumbent'] or 'nothing'}: {data['outcome']} at {where}"
+        ]
+    if standing.last.held:
+        lines.append(f"  {standing.last.held.get('reason')} {standing.last.held.get('do') or ''}".rstrip())
+    if data["holder"]:
+        lines.append(f"  held by {data['holder']}")
+    if data["verdict"]["gate"]:
+        lines.append(f"  last gate {data['verdict']['gate']}" + (f", {data['verdict']['trigger']}" if data["verdict"]["trigger"] else ""))
+    for gateway, weights in data["traffic"].items():
+        told = " (by the journal)" if data["traffic_from"] == "journal" else ""
+        lines.append(f"  {gateway}: {', '.join(f'{version} {share} %' for version, share in sorted(weights.items()))}{told}")
+    for host in data["hosts"]:
+        running = ", ".join(f"{row['version']} ({row['digest'][:12]})" for row in host["running"])
+        lines.append(f"  {host['name']}: {host['state']}{', ' + running if running else ''}")
+    if data["requests"]["total"] is not None:
+        lines.append(f"  {data['requests']['total']:,} requests, {data['requests']['failed']:,} failed")
+    return "\n".join(lines)
+
+
+def _watched(env: Environment, standing: Standing) -> Standing:
+    """Draws the run from its journal until it is over; returns how it stands then."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from golive.views.terminal import Screen
+
+    journal, seen, screen = engine.open_journal(env), 0, Screen(env=env.name)
+    with Live(console=Console(file=sys.stderr), auto_refresh=False) as live:
+        try:
+            while True:
+                for record in journal.read(standing.last.run, after=seen) if standing.last.run else ():
+                    screen.take(record.kind, {**record.data, "stage": record.stage, "step": record.step}, time.monotonic())
+                    if record.kind == "gate":
+                        screen.figures, screen.verdict = dict(record.data.get("figures") or {}), str(record.data.get("verdict"))
+                    seen = record.seq
+                live.update(screen.draw(time.monotonic()), refresh=True)
+                if not standing.last.open or standing.holder is None:
+                    return standing
+                time.sleep(1.0)
+                standing = engine.standing(env)
+        except KeyboardInterrupt:
+            return standing
