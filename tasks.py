@@ -129,3 +129,15 @@ def verify(_: Context, env: str = "", json: bool = False, debug: bool = False) -
 def report(_: Context, env: str = "", run: str = "", json: bool = False, debug: bool = False) -> None:
     """Write the run's report as Markdown and HTML."""
     finish(lazily("report", env, run=run or None), as_json=json, debug=debug)
+
+
+@task(help={"long": "what takes more than half an hour too", "no-lab": "leave out what needs root and the lab", **_COMMON})
+def test(_: Context, long: bool = False, no_lab: bool = False, json: bool = False, debug: bool = False) -> None:
+    """Run the tests: style, types, units, the agent, real tools, and the whole product on the lab."""
+
+    def work() -> Result:
+        from golive.verbs.suite import suite
+
+        return suite(long=long, lab=not no_lab)
+
+    finish(work, as_json=json, debug=debug)

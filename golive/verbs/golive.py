@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import getpass
 import socket
-import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from golive import actions, engine, releases, runbook
@@ -14,6 +14,8 @@ from golive.environment import ROOT, Environment
 from golive.runbook import Pace, Runbook
 from golive.verbs._ports import ports_of
 from golive.verbs.result import Result
+from golive.verbs.status import status
+from golive.views.terminal import Terminal
 
 __all__ = ["golive", "rollback", "runbooks"]
 
@@ -40,19 +42,20 @@ def golive(
     forward, back = runbooks()
     speed = Pace.named(pace or env.settings.pace, env.policy)
     candidate, incumbent, load = _ids(env, release)
-    state = engine.run(
-        env,
-        forward,
-        back,
-        candidate=candidate,
-        incumbent=incumbent,
-        load=load,
-        pace=speed,
-        ports=ports_of(env),
-        from_stage=from_stage,
-        until_stage=until_stage,
-        tell=_teller(quiet),
-    )
+    with _shown(env, quiet) as tell:
+        state = engine.run(
+            env,
+            forward,
+            back,
+            candidate=candidate,
+            incumbent=incumbent,
+            load=load,
+            pace=speed,
+            ports=ports_of(env),
+            from_stage=from_stage,
+            until_stage=until_stage,
+            tell=tell,
+        )
     return _result(env, state)
 
 
@@ -61,7 +64,13 @@ def rollback(env: Environment, *, reason: str, pace: str | None = None, quiet: b
     _, back = runbooks()
     speed = Pace.named(pace or env.settings.pace, env.policy)
     said = f"{reason} (by {getpass.getuser()}@{socket.gethostname()})"
-    return _result(env, engine.rollback(env, back, reason=said, pace=speed, ports=ports_of(env), tell=_teller(quiet)))
+    with _shown(env, quiet) as tell:
+        state = engine.rollback(env, back, reason=said, pace=speed, ports=ports_of(env), tell=tell)
+    return _result(env, state)
+
+
+def _shown(env: Environment, quiet: bool) -> AbstractContextManager[Tell]:
+    return nullcontext(lambda kind, data: None) if quiet else Terminal(env.name)
 
 
 def _ids(env: Environment, version: str | None) -> tuple[str, str | None, str]:
@@ -85,7 +94,7 @@ def _release(env: Environment, version: str) -> str:
 
 
 def _result(env: Environment, state: RunState) -> Result:
-    return Result(state.to_json(), _sentence(env, state), engine.exit_code(state))
+    return Result(status(env).data, _sentence(env, state), engine.exit_code(state))
 
 
 def _sentence(env: Environment, state: RunState) -> str:
@@ -102,11 +111,3 @@ def _sentence(env: Environment, state: RunState) -> str:
         held = state.held or {}
         return f"Held at {state.stage}/{state.step}: {held.get('reason')} {held.get('do')}".strip()
     return f"The run ended {state.outcome} at {state.stage}/{state.step}. Report: {report}"
-
-
-def _teller(quiet: bool) -> Tell:
-    def say(kind: str, data: dict[str, Any]) -> None:
-        if not quiet:
-            print(kind, {k: v for k, v in data.items() if k not in ("targets",)}, file=sys.stderr, flush=True)
-
-    return say
