@@ -70,6 +70,7 @@ class Guard:
         self._rules = rules
         self._metrics = places.root / _METRICS
         self._said: str | None = None
+        self._mute = False
         # What it did last, should the disk not take it.
         self._remembered: dict[str, Any] | None = None
 
@@ -181,8 +182,14 @@ class Guard:
             ("dwcp_guard_acted", int(bool(act) and not (act or {}).get("acknowledged"))),
         ]
         fresh = self._metrics.with_name(f".{self._metrics.name}.{os.getpid()}")
-        fresh.write_text("".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in lines), encoding="utf-8")
-        fresh.replace(self._metrics)
+        try:
+            fresh.write_text("".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in lines), encoding="utf-8")
+            fresh.replace(self._metrics)
+        except OSError as error:
+            # Metrics are for people; the guard does its work without them.
+            if not self._mute:
+                _log("no metrics", why=str(error))
+            self._mute = True
 
 
 @verb(

@@ -19,6 +19,7 @@ GOOD = 'dwcp_load_requests_total{host="h2",release="R",result="ok"}'
 BAD = 'dwcp_load_requests_total{host="h2",release="R",result="error"}'
 CORRUPT = 'dwcp_load_requests_total{host="h2",release="R",result="corrupt"}'
 UP = f"up{{{AGENT}}}"
+NONE = BAD.replace('"R"', '"none"')
 REFUSED = BAD.replace("error", "refused")
 SERVER = 'haproxy_server_status{job="gateway",host="h1",proxy="slot_b",slot="b",server="h1",state="UP"}'
 
@@ -34,6 +35,12 @@ def rendered(name: str, **more: Any) -> str:
 
 def promtool(directory: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command("promtool", list(argv), shared=directory), capture_output=True, text=True, timeout=120)
+
+
+def labels(alert: str) -> str:
+    """``NAME`` fires about R, ``NAME/RELEASE`` about another."""
+    name, _, release = alert.partition("/")
+    return f'{{alertname="{name}", release="{release or "R"}"}}'
 
 
 def latency(slow: float) -> dict[str, str]:
@@ -53,6 +60,8 @@ CASES: list[tuple[str, dict[str, str], str, set[str]]] = [
     ("half a percent of errors", {GOOD: "0+995x30", BAD: "0+5x30"}, "2m", set()),
     ("refused, timed out and no one answering count as errors", {GOOD: "0+950x30", REFUSED: "0+50x30"}, "2m", {"DwcpErrorRateHigh"}),
     ("errors of another release", {GOOD: "0+980x30", BAD.replace('"R"', '"Q"'): "0+20x30"}, "2m", set()),
+    ("requests that no one answered", {GOOD: "0+1000x30", NONE: "0+20x30"}, "2m", {"DwcpErrorRateHigh/none"}),
+    ("a request in a thousand that no one answered", {GOOD: "0+1000x30", NONE: "0+1x30"}, "2m", set()),
     ("agents that answer 5xx while no load client is there", {
         f'dwcp_requests_total{{{AGENT},op="put",code="201"}}': "0+90x30",
         f'dwcp_requests_total{{{AGENT},op="put",code="500"}}': "0+10x30",
@@ -80,7 +89,7 @@ NAMES = ["DwcpErrorRateHigh", "DwcpCorruption", "DwcpAgentDown", "DwcpMetricsAbs
 
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(rendered("rules.yml.j2"))
-    query = 'count by (alertname) (ALERTS{alertstate="firing",release="R"}) > bool 0'
+    query = 'count by (alertname, release) (ALERTS{alertstate="firing",release=~"R|none"}) > bool 0'
     tests = [
         {
             "name": name,
@@ -90,7 +99,7 @@ def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
                 {
                     "expr": query,
                     "eval_time": at,
-                    "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(firing)],
+                    "exp_samples": [{"labels": labels(alert), "value": 1} for alert in sorted(firing)],
                 }
             ],
         }
@@ -100,7 +109,7 @@ def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     (tmp_path / "test.yml").write_text(yaml.safe_dump(content))
     done = promtool(tmp_path, "test", "rules", str(tmp_path / "test.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {alert for *_, firing in CASES for alert in firing} == set(NAMES)
+    assert {alert.partition("/")[0] for *_, firing in CASES for alert in firing} == set(NAMES)
 
 
 def test_the_rules_have_the_names_of_the_contract(tmp_path: Path) -> None:
