@@ -20,12 +20,12 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
-from pki import Authority, Files
 
 from dwcp_agent.config import AgentConfig, Ports, Tls
 from dwcp_agent.release import Release
 from dwcp_agent.security.tls import client_context
 from dwcp_agent.service import Service
+from pki import Authority, Files
 
 RELEASE = Release("3.0.0-0123456789ab", "3.0.0", "0123456789ab" + "0" * 52)
 

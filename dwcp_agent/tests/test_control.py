@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 import zstandard
+
 from fixtures import RELEASE, Agent, context_of, sha256
 
 CONTENT = b"state of a machine " * 200

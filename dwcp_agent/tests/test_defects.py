@@ -9,9 +9,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from fixtures import Agent, Process, sha256, wait_for
 
 from dwcp_agent.defects import Defects
+from fixtures import Agent, Process, sha256, wait_for
 
 FORWARDED = {"X-DWCP-Client": "OU=load,CN=load.host-2", "X-DWCP-Session": "s-1"}
 
@@ -77,9 +77,8 @@ async def test_corruption_is_found_by_the_hash_of_what_was_committed(start_agent
 
 
 async def test_corrupt_transfer_ends_as_corrupt(start_agent: Any) -> None:
-    from test_transfers import mixed, send
-
     from dwcp_agent.errors import Refused
+    from test_transfers import mixed, send
 
     async with start_agent(defect={"corrupt": 1.0}) as agent:
         with pytest.raises(Refused) as caught:
@@ -108,9 +107,8 @@ def test_crash_comes_after_the_first_forwarded_request_and_not_before(tmp_path: 
     import subprocess
     import sys
 
-    from fixtures import agent_settings, context_of, free_ports, write_yaml
-
     from dwcp_agent.commands.http import parse_url, request
+    from fixtures import agent_settings, context_of, free_ports, write_yaml
 
     config = write_yaml(tmp_path / "agent.yaml", agent_settings(tmp_path / "store", people["agent"]))
     ports = free_ports(3)

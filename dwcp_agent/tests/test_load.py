@@ -16,8 +16,6 @@ from typing import Any
 import aiohttp
 import pytest
 import zstandard
-from fixtures import RELEASE, Agent, context_of, free_ports, sha256
-from pki import Files
 
 from dwcp_agent.config import LoadConfig
 from dwcp_agent.load.payloads import Payloads
@@ -25,6 +23,8 @@ from dwcp_agent.load.plan import SIZES, Plan
 from dwcp_agent.load.samples import Samples
 from dwcp_agent.load.service import LoadClient
 from dwcp_agent.security.tls import server_context
+from fixtures import RELEASE, Agent, context_of, free_ports, sha256
+from pki import Files
 
 
 def settings(people: dict[str, Files], gateway: str, **more: Any) -> LoadConfig:

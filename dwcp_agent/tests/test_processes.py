@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures import Process, agent_settings, context_of, free_ports, sha256, wait_for, write_yaml
-from pki import Files
 
 from dwcp_agent.commands.http import parse_url, request
 from dwcp_agent.config import AgentConfig, ports_of
 from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, Kind, control, encode, parse_control
 from dwcp_agent.transport.sender import Link
+from fixtures import Process, agent_settings, context_of, free_ports, sha256, wait_for, write_yaml
+from pki import Files
 
 CHUNK = MIN_CHUNK
 

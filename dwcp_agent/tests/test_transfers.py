@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures import Agent, context_of, sha256, wait_for
 
 from dwcp_agent.errors import AgentError, Failed, Refused, Unreachable
 from dwcp_agent.security.identity import Identity
@@ -24,6 +23,7 @@ from dwcp_agent.transport.frame import HEADER_BYTES, Flag, Kind, control, encode
 from dwcp_agent.transport.sender import Link, Sending, Sent
 from dwcp_agent.transport.source import BytesSource, open_source
 from dwcp_agent.transport.wire import Wire
+from fixtures import Agent, context_of, sha256, wait_for
 
 CHUNK = frame.MIN_CHUNK
 

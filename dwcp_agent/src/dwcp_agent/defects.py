@@ -6,6 +6,7 @@ Each defect has one hook: ``errors`` and ``crash_after_s`` in the control port's
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import threading
@@ -16,6 +17,7 @@ __all__ = ["Defects"]
 
 CRASH_STATUS = 70
 _MAX_AGE_S = 30.0
+_LATE_STEP_S = 0.00005
 
 
 class Defects:
@@ -32,6 +34,7 @@ class Defects:
         self.metrics = bool(what.get("metrics", True))
         self._random = random.Random(seed)  # noqa: S311 - not a secret
         self._crashing = threading.Lock()
+        self._late_s = 0.0
 
     def fails_now(self) -> bool:
         """True for the planted share of forwarded requests; the first one starts the clock of a planted crash."""
@@ -55,6 +58,25 @@ class Defects:
             if taken_s <= age < _MAX_AGE_S:
                 taken_s = age
         return taken_s * self.latency
+
+    async def hold(self, taken_s: float, request_start: str | None) -> None:
+        """Holds an answer back by :meth:`delay_s`."""
+        wanted = self.delay_s(taken_s, request_start)
+        asked = max(0.0, wanted - self._late_s)
+        begun = time.perf_counter()
+        await asyncio.sleep(asked)
+        self._learn(time.perf_counter() - begun - asked)
+
+    def hold_blocking(self, taken_s: float) -> None:
+        """The same on a thread of its own."""
+        time.sleep(self.delay_s(taken_s))
+
+    def _learn(self, late_s: float) -> None:
+        """Sleeping takes longer than asked, the more the busier the machine; what it usually does is taken off, so that the share holds.
+
+        Moves towards the median, which one long pause does not bend.
+        """
+        self._late_s = max(0.0, self._late_s + (_LATE_STEP_S if late_s > self._late_s else -_LATE_STEP_S))
 
     def spoil(self, descriptor: int, size: int) -> None:
         """Flips one bit of a planted share of commits: after every check of what came in, before the final verification."""

@@ -138,10 +138,7 @@ class Service:
 
     def _start_data(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
         context, limits = self.context, self.config.limits
-        delay = None
-        if self._defects is not None and self._defects.latency:
-            defects = self._defects
-            delay = lambda taken_s: time.sleep(defects.delay_s(taken_s))  # noqa: E731
+        delay = self._defects.hold_blocking if self._defects is not None and self._defects.latency else None
         self._data = DataServer(
             listener,
             tls,

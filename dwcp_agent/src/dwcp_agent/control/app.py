@@ -106,7 +106,7 @@ async def _around(request: web.Request, handler: Answer) -> web.StreamResponse:
         if response.status >= 400 and route.content:
             log.warn("refused", op=route.op, status=response.status, session=request.headers.get("X-DWCP-Session"), identity=caller)
         if context.defects is not None and context.defects.latency and route.content:
-            await asyncio.sleep(context.defects.delay_s(time.perf_counter() - started, request.headers.get("X-Request-Start")))
+            await context.defects.hold(time.perf_counter() - started, request.headers.get("X-Request-Start"))
         context.metrics.request(route.op, response.status, time.perf_counter() - started)
         return response
     finally:
