@@ -178,7 +178,10 @@ def _memory(agent: Agent, limit: Threshold) -> Line:
 
 
 def _growth(agent: Agent, limit: Threshold, seconds: float, size: float, alpha: float, alarm: float) -> Line:
-    """Growth over the watch as a share of the median (or of ``size``, if that is more), by the Theil-Sen slope, whose bounds no single jump of the heap can move."""
+    """Growth over the watch as a share of the median (or of ``size``, if that is more).
+
+    By the Theil-Sen slope, whose bounds no single jump of the heap can move.
+    """
     time, values = agent.memory.time, agent.memory.value
     least = _LEAST_POINTS + 1
     if len(values) < least:

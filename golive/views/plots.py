@@ -69,8 +69,8 @@ def traffic_plot(view: RunView) -> str | None:
     last = minutes(view.state.ended) if view.state.ended else max(minutes(event.at) for event in view.timeline)
     for gateway in sorted({shift.gateway for shift in shifts}):
         mine = [shift for shift in shifts if shift.gateway == gateway]
-        times = [*(minutes(shift.at) for shift in mine), last]
-        shares = [*(shift.weights[release or ""] for shift in mine), mine[-1].weights[release or ""]]
+        times = [0.0, *(minutes(shift.at) for shift in mine), last]
+        shares = [0.0, *(shift.weights[release or ""] for shift in mine), mine[-1].weights[release or ""]]
         axes.step(times, shares, where="post", label=gateway, linewidth=1.6)
     for gate in view.gates:
         axes.axvline(minutes(gate.at), color=_COLOURS.get(gate.verdict, "#888888"), linestyle=":", linewidth=1.2)
@@ -130,8 +130,11 @@ def latency_plot(gates: Sequence[Gate]) -> str | None:
     axes.plot([], [], color=_CANDIDATE, linewidth=4, label="candidate")
     axes.plot([], [], color=_OTHER, linewidth=4, label="compared with")
     axes.set_xscale("log")
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formatter(lambda value, _: f"{value:g}")
+    axes.tick_params(axis="x", which="both", labelsize=7)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], fontsize=8)
     axes.set(xlabel="ms, from p50 to p99", ylim=(len(rows) - 0.5, -0.5))
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     _plain(axes)
     return _svg(figure, "Latency by gate")

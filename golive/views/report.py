@@ -93,6 +93,7 @@ def _rendered(template: str, view: RunView, facts: Facts, pictures: Mapping[str,
         "when": _when,
         "took": _took,
         "cell": _cell,
+        "told": _told,
         "number": _number,
         "version": version_of,
         "svg": Markup,
@@ -126,7 +127,12 @@ def _took(seconds: float | None) -> str:
 def _cell(text: object) -> str:
     """Text of a Markdown table's cell: what hosts and people wrote must not end it, nor start markup or HTML."""
     flat = re.sub(r"\s+", " ", str(text)).strip()
-    return re.sub(r"([\\`|<>\[\]*_])", r"\\\1", flat)
+    return re.sub(r"([\\`|<>\[\]*])", r"\\\1", flat)
+
+
+def _told(line: Mapping[str, Any]) -> str:
+    """A line's verdict; ``clear`` for one that can only fail a gate and does not."""
+    return str(line.get("verdict")) if line.get("decides", True) else "clear"
 
 
 def _number(line: Mapping[str, Any], name: str) -> str:
