@@ -41,6 +41,7 @@ class TrafficShift:
         percent, port = ctx.params["candidate"], traffic(ctx)
         if percent > 0:
             port.open(passed=passed(ctx), ttl_s=TTL_S)
+            ctx.note("traffic.leased", {"ttl_s": TTL_S, "passed": passed(ctx)})
         shift = port.shift(percent, stage=ctx.stage)
         journaled(ctx, shift.weights)
         weights = {point: shares(ctx, w) for point, w in shift.weights.items()}

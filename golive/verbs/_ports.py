@@ -62,18 +62,23 @@ class BeatWatcher:
     name = "guard"
 
     def __init__(self) -> None:
+        self._ctx: StepContext | None = None
         self._heart: Heartbeat | None = None
 
     def start(self, ctx: StepContext) -> None:
-        self._heart = Heartbeat(traffic(ctx).beat)
-        self._heart.__enter__()
+        self._ctx = ctx
 
     def stop(self) -> None:
+        self._ctx = None
         if self._heart is not None:
             self._heart.__exit__(None, None, None)
             self._heart = None
 
     def poll(self) -> Trigger | None:
+        if self._heart is None and self._ctx is not None and self._ctx.facts("traffic.leased"):
+            # Not earlier: a gateway refuses a beat for a lease that was not opened yet.
+            self._heart = Heartbeat(traffic(self._ctx).beat)
+            self._heart.__enter__()
         if self._heart is None:
             return None
         trouble = self._heart.pulse().trouble(TTL_S)
