@@ -59,7 +59,7 @@ def total(client: LoadClient) -> int:
 
 
 async def test_every_request_is_sent_verified_and_counted(agent: Agent, people: dict[str, Files]) -> None:
-    config = settings(people, agent.control, mix={"put_4k": 5, "put_64k": 3, "transfer_1m": 2}, objects=20, timeout_s=30)
+    config = settings(people, agent.control, mix={"put_4k": 5, "put_64k": 3, "transfer_1m": 2}, objects=20, timeout_s=30, rate_per_s=40)
     async with running(config) as client:
         await until(lambda: total(client) >= 150)
     assert set(results(client)) == {(RELEASE.id, "ok")}

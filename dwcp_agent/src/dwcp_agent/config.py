@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dwcp_agent.cpus import parse_cpu_list
 from dwcp_agent.errors import BadInput
 
-__all__ = ["AgentConfig", "Cpus", "Features", "Limits", "LoadConfig", "Mix", "Ports", "Tls", "load_config", "ports_of"]
+__all__ = ["CONTROL_PORTS", "AgentConfig", "Cpus", "Features", "Limits", "LoadConfig", "Mix", "Ports", "Tls", "load_config", "ports_of"]
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Switch = Literal["avx2", "pclmul", "sse42", "zerocopy", "pool", "affinity"]
@@ -31,6 +31,9 @@ class Ports(_Strict):
 
 
 _PORTS = {"a": Ports(control=7400, data=7401, health=7402), "b": Ports(control=7410, data=7411, health=7412)}
+
+
+CONTROL_PORTS = {slot: ports.control for slot, ports in _PORTS.items()}
 
 
 def ports_of(slot: str) -> Ports:
@@ -68,7 +71,7 @@ class Limits(_Strict):
 
     max_streams: int = Field(default=64, ge=1, le=1024)
     max_sessions: int = Field(default=10_000, ge=1)
-    max_requests: int = Field(default=64, ge=1, le=4096)
+    max_requests: int = Field(default=128, ge=1, le=4096)
     max_transfer_bytes: int = Field(default=1 << 40, ge=1, le=1 << 62)
     ticket_ttl_s: Seconds = 60
     stall_timeout_s: Seconds = 20
@@ -93,6 +96,7 @@ class AgentConfig(_Strict):
     advertise: str = ""
     tls: Tls
     store: Path
+    admission: Path = Path("/var/lib/dwcp/admission.json")
     streams: int = Field(default=4, ge=1, le=64)
     cpus: Cpus = Cpus()
     limits: Limits = Limits()

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from dwcp_agent import features, log
-from dwcp_agent.config import AgentConfig, Ports, ports_of
+from dwcp_agent.config import CONTROL_PORTS, AgentConfig, Ports, ports_of
 from dwcp_agent.control.app import control_app, health_app
 from dwcp_agent.control.context import Context
 from dwcp_agent.errors import BadInput, Occupied
 from dwcp_agent.notify import notify
 from dwcp_agent.release import Release
 from dwcp_agent.security.tls import server_context
+from dwcp_agent.sessions.admission import Admission
 from dwcp_agent.sessions.table import SessionTable
 from dwcp_agent.sessions.ticket import TicketIssuer
 from dwcp_agent.store.store import Store
@@ -126,6 +127,7 @@ class Service:
             codec=codec,
             threads=threads,
             buffers=buffers,
+            admission=Admission(config.admission, self._slot, CONTROL_PORTS),
             defects=self._defects,
         )
         self._start_data(data, tls)

@@ -14,7 +14,7 @@ from dwcp_agent.config import Tls
 from dwcp_agent.errors import BadInput, Refused, Unreachable
 from dwcp_agent.security.tls import client_context
 
-__all__ = ["Endpoint", "parse_url", "request", "tls_of"]
+__all__ = ["Endpoint", "OtherSlot", "parse_url", "request", "tls_of"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,14 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"https://{self.host}:{self.port}"
+
+
+class OtherSlot(Refused):
+    """The session belongs to the agent at ``endpoint``, on the same host."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(f"The session belongs to the agent at {endpoint}.", code="other-slot", status=421)
+        self.endpoint = endpoint
 
 
 def parse_url(text: str) -> Endpoint:
@@ -66,6 +74,8 @@ def request(
         fields = {}
     if not isinstance(fields, dict):
         fields = {}
+    if status == 421 and isinstance(control := fields.get("control"), dict) and type(control.get("port")) is int:
+        raise OtherSlot(Endpoint(endpoint.host, control["port"], endpoint.path))
     if status >= 400:
         code, message = str(fields.get("error", "http")), str(fields.get("message", f"HTTP {status}"))
         raise Refused(f"{endpoint} refused ({code}, {status}): {message}", code=code, status=status)

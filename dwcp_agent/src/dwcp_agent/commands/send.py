@@ -8,7 +8,7 @@ import secrets
 import time
 
 from dwcp_agent import features
-from dwcp_agent.commands.http import parse_url, request, tls_of
+from dwcp_agent.commands.http import OtherSlot, parse_url, request, tls_of
 from dwcp_agent.errors import BadInput, Refused
 from dwcp_agent.sessions.ticket import check_session_id
 from dwcp_agent.store.names import parts_of
@@ -34,7 +34,11 @@ def send(arguments: argparse.Namespace) -> None:
     source = open_source(arguments.file)
     try:
         started = time.monotonic()
-        opened = request(endpoint, context, "POST", "/v1/sessions", {"X-DWCP-Session": session, "Content-Length": "0"})
+        headers = {"X-DWCP-Session": session, "Content-Length": "0"}
+        try:
+            opened = request(endpoint, context, "POST", "/v1/sessions", headers)
+        except OtherSlot as other:
+            opened = request(other.endpoint, context, "POST", "/v1/sessions", headers)
         try:
             ticket, host, port = str(opened["ticket"]), str(opened["data"]["host"]), int(opened["data"]["port"])
         except (KeyError, TypeError, ValueError):

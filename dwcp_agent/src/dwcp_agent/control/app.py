@@ -17,6 +17,7 @@ from dwcp_agent.control.sessions import open_session
 from dwcp_agent.control.state import health, metrics, ready, status
 from dwcp_agent.errors import AgentError, BadInput, Corrupt, ProtocolError, Refused
 from dwcp_agent.security.identity import CONTENT_ROLES, METRICS_ROLES, STATUS_ROLES, Identity, caller_of, from_certificate
+from dwcp_agent.sessions.admission import Elsewhere
 
 __all__ = ["MAX_BODY_BYTES", "control_app", "health_app"]
 
@@ -92,6 +93,8 @@ async def _around(request: web.Request, handler: Answer) -> web.StreamResponse:
             if route.roles is not None and caller.ou not in route.roles:
                 raise Refused(f"OU={caller.ou} may not do this.", code="forbidden")
             request[CALLER] = caller
+            if route.content and not forwarded and "X-DWCP-Session" in request.headers:
+                context.admission.check(request.headers["X-DWCP-Session"])
             if context.defects is not None and route.content and forwarded and context.defects.fails_now():
                 response: web.StreamResponse = error_response(500, "internal", "The agent failed.")
             else:
@@ -133,6 +136,9 @@ def _as_response(error: AgentError | web.HTTPException) -> web.Response:
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
+    if isinstance(error, Elsewhere):
+        body = {"error": "other-slot", "message": error.message, "control": {"port": error.port}}
+        return web.Response(status=421, content_type="application/json", text=json.dumps(body))
     if isinstance(error, Refused):
         return error_response(error.status, error.code, error.message)
     if isinstance(error, Corrupt):

@@ -11,6 +11,7 @@ from aiohttp import web
 from dwcp_agent.config import AgentConfig, Ports
 from dwcp_agent.release import Release
 from dwcp_agent.security.identity import Identity
+from dwcp_agent.sessions.admission import Admission
 from dwcp_agent.sessions.table import SessionTable
 from dwcp_agent.sessions.ticket import TicketIssuer
 from dwcp_agent.store.store import Store
@@ -41,6 +42,7 @@ class Context:
     store: Store
     codec: Executor
     threads: Threads
+    admission: Admission
     buffers: Buffers
     defects: Defects | None = None
     draining: bool = False

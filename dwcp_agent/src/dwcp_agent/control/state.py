@@ -20,7 +20,13 @@ __all__ = ["health", "metrics", "ready", "status"]
 async def health(request: web.Request) -> web.Response:
     """Alive, with what is switched on and where threads run; 503 while draining, so that a checker sends no one here."""
     context = request.app[CONTEXT]
-    body = {"status": "draining" if context.draining else "ok", "features": features.report(), "affinity": context.threads.report()}
+    weight = context.admission.weight()
+    body = {
+        "status": "draining" if context.draining else "ok",
+        "features": features.report(),
+        "affinity": context.threads.report(),
+        "admission": {"decides": weight is not None, "slot_b": weight or 0},
+    }
     return _json(body, 503 if context.draining else 200)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import zstandard
+from yarl import URL
 
 from dwcp_agent.config import LoadConfig
 from dwcp_agent.errors import Corrupt, Failed, Refused, Unreachable
@@ -140,6 +141,8 @@ class Gateway:
                 answer = json.loads(content)
             except ValueError:
                 answer = None
+            if response.status == 421 and path.startswith("/") and (url := _other_slot(response.url, answer)):
+                return await self._once(method, url, headers, body, outcome, sent)
             if not isinstance(answer, dict):
                 outcome.result, outcome.reason = "error", f"{response.status} without JSON"
                 return None
@@ -149,6 +152,13 @@ class Gateway:
                 outcome.reason = f"{response.status} {code}"
                 return None
             return answer
+
+
+def _other_slot(url: URL, answer: object) -> str | None:
+    """The same request at the slot that the answer names."""
+    control = answer.get("control") if isinstance(answer, dict) else None
+    port = control.get("port") if isinstance(control, dict) else None
+    return str(url.with_port(port)) if type(port) is int and 0 < port < 65536 else None
 
 
 class _Sent:
