@@ -104,7 +104,8 @@ class Service:
         self._cleanup.callback(store.close)
 
         threads = Threads({"net": config.cpus.net, "codec": config.cpus.codec, "control": config.cpus.control})
-        codecs = max(2, len(threads.allowed))
+        # Commits wait for the disk most of the time, and several that wait together share one flush of its journal.
+        codecs = max(4, len(threads.allowed))
         codec = ThreadPoolExecutor(codecs, thread_name_prefix="codec", initializer=threads.join, initargs=("codec",))
         self._cleanup.callback(codec.shutdown, wait=True, cancel_futures=True)
         for warm in [codec.submit(time.sleep, 0.005) for _ in range(codecs)]:
