@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from golive.actions._world import ask, change, concluded, unknown
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
+from golive.gates.verdict import Verdict
 
 __all__ = ["LoadStart"]
 
@@ -34,6 +35,13 @@ class LoadStart:
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
         hosts = [h for h in ctx.fleet().loads if h.name in todo]
+        for name, answer in ask(ctx, hosts).items():
+            others = [e["id"] for e in (answer.data or {}).get("load", []) if e["active"] and e["id"] != ctx.load]
+            for other in others:
+                # The pin changed: the old client makes room before anything is measured.
+                stopped = concluded(change(ctx, [ctx.fleet().named(name)], "load-stop", other, timeout_s=60), f"{other} stopped")
+                if stopped.verdict is not Verdict.PASS:
+                    return stopped
         return concluded(change(ctx, hosts, "load-start", ctx.load, timeout_s=60), f"load {ctx.load} runs at {len(hosts)} sites")
 
     def undo(self, ctx: StepContext) -> Outcome:
