@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import http.client
+import io
 import json
 import os
 import signal
@@ -128,6 +131,52 @@ def test_a_dead_slot_answers_503_in_its_own_name_and_the_other_does_not_cover_fo
         for host in ("gw-h1", "gw-h2"):
             gateway.start_agent(host, "b")
     assert took < 3.0, f"a dead agent was seen after {took:.1f} s"
+
+
+def test_what_an_agent_breaks_off_is_told_first_and_counted_for_its_slot_always(gateway: World) -> None:
+    """HAProxy closes a kept connection without a word; its counters know the slot, and the alert reads them."""
+
+    def unanswered() -> int:
+        rows = list(csv.DictReader(io.StringIO(gateway.runtime("show stat").lstrip("# "))))
+        row = next(row for row in rows if (row["pxname"], row["svname"]) == ("slot_a", "BACKEND"))
+        return int(row["stot"]) - sum(int(row[f"hrsp_{code}"]) for code in ("1xx", "2xx", "3xx", "4xx", "5xx", "other"))
+
+    before = unanswered()
+    for agent in gateway.agents.values():
+        agent.breaks_off = True
+    try:
+        status, headers, _ = gateway.ask("s")
+        assert (status, headers["x-dwcp-release"]) == (502, "release-a")
+        client = gateway.client()
+        client.connect()
+        gateway.agents["gw-h1", "a"].breaks_off = gateway.agents["gw-h2", "a"].breaks_off = False
+        assert gateway.ask("s", client=client)[0] == 200
+        gateway.agents["gw-h1", "a"].breaks_off = gateway.agents["gw-h2", "a"].breaks_off = True
+        with pytest.raises(http.client.RemoteDisconnected):
+            gateway.ask("s", client=client)
+    finally:
+        for agent in gateway.agents.values():
+            agent.breaks_off = False
+    assert unanswered() == before + 1
+
+
+@pytest.mark.parametrize("size", [4 << 10, 64 << 10])
+def test_an_upload_to_a_dead_slot_hears_whose_fault_it_is(gateway: World, size: int) -> None:
+    session = next(session for session in SESSIONS if slot_for(session, 50) == "b")
+    gateway.set(50)
+    for host in ("gw-h1", "gw-h2"):
+        gateway.stop_agent(host, "b")
+    try:
+        for _ in range(25):
+            client = gateway.client()
+            client.request("PUT", "/v1/objects/x", body=os.urandom(size), headers={"X-DWCP-Session": session})
+            answer = client.getresponse()
+            assert (answer.status, answer.headers["X-DWCP-Release"]) == (503, "release-b")
+            answer.read()
+            client.close()
+    finally:
+        for host in ("gw-h1", "gw-h2"):
+            gateway.start_agent(host, "b")
 
 
 def test_one_dead_server_loses_only_its_own_named_requests(gateway: World) -> None:

@@ -19,6 +19,8 @@ GOOD = 'dwcp_load_requests_total{host="h2",release="R",result="ok"}'
 BAD = 'dwcp_load_requests_total{host="h2",release="R",result="error"}'
 CORRUPT = 'dwcp_load_requests_total{host="h2",release="R",result="corrupt"}'
 UP = f"up{{{AGENT}}}"
+SESSIONS = 'haproxy_backend_sessions_total{job="gateway",host="h1",proxy="slot_b",slot="b"}'
+RESPONSES = 'haproxy_backend_http_responses_total{job="gateway",host="h1",proxy="slot_b",slot="b",code="2xx"}'
 NONE = BAD.replace('"R"', '"none"')
 REFUSED = BAD.replace("error", "refused")
 SERVER = 'haproxy_server_status{job="gateway",host="h1",proxy="slot_b",slot="b",server="h1",state="UP"}'
@@ -66,6 +68,13 @@ CASES: list[tuple[str, dict[str, str], str, set[str]]] = [
         f'dwcp_requests_total{{{AGENT},op="put",code="201"}}': "0+90x30",
         f'dwcp_requests_total{{{AGENT},op="put",code="500"}}': "0+10x30",
     }, "2m", {"DwcpErrorRateHigh"}),
+    ("agents that break off two percent of kept connections", {
+        UP: "1x30", f"dwcp_build_info{{{AGENT}}}": "1x30", SESSIONS: "0+1000x30",
+        RESPONSES: "0+980x30",
+    }, "2m", {"DwcpErrorRateHigh"}),
+    ("a gateway whose requests are all answered", {
+        UP: "1x30", f"dwcp_build_info{{{AGENT}}}": "1x30", SESSIONS: "0+1000x30", RESPONSES: "0+998x30",
+    }, "2m", set()),
     ("the first corrupt answer ever", {GOOD: "0+100x30", CORRUPT: "_x10 1x20"}, "2m30s", {"DwcpCorruption"}),
     ("a corrupt answer of long ago", {GOOD: "0+100x60", CORRUPT: "1x60"}, "9m", set()),
     ("corruption that the agent saw", {f"dwcp_corruption_total{{{AGENT}}}": "0x10 1x20"}, "2m30s", {"DwcpCorruption"}),

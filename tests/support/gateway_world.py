@@ -27,6 +27,7 @@ from golive import environment
 from golive.fleet import pki
 from golive.fleet.model import Fleet, Host
 from golive.onhost.build import build
+from golive.onhost.haproxy import Runtime
 from tests.support.programs import running
 
 ROLE = environment.ROOT / "roles" / "dwcp_gateway"
@@ -51,6 +52,8 @@ class StandIn:
     def __init__(self, host: str, address: str, slot: str, tls: Path) -> None:
         self.host, self.slot = host, slot
         self.ready = True
+        self.breaks_off = False
+        """Closes the connection instead of answering."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -63,6 +66,9 @@ class StandIn:
             def do_GET(self) -> None:
                 if self.path == "/ready":
                     self._send(200 if outer.ready else 503, {"ready": outer.ready})
+                elif outer.breaks_off:
+                    self.request.close()
+                    self.close_connection = True
                 else:
                     self._send(200, {"host": outer.host, "slot": outer.slot, "headers": {k.lower(): v for k, v in self.headers.items()}})
 
@@ -167,6 +173,10 @@ class World:
         found = {session: str(self.ask(session, client=client)[2].get("slot")) for session in sessions}
         client.close()
         return found
+
+    def runtime(self, command: str) -> str:
+        """The answer of HAProxy's runtime socket."""
+        return Runtime(self.root / "run/haproxy/admin.sock").ask(command)
 
     def start_haproxy(self) -> None:
         self.host("slot", "render")
