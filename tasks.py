@@ -141,3 +141,9 @@ def test(_: Context, long: bool = False, no_lab: bool = False, json: bool = Fals
         return suite(long=long, lab=not no_lab)
 
     finish(work, as_json=json, debug=debug)
+
+
+@task(help={"env": "lab to use", "role": "one role; every role by default", **_COMMON})
+def molecule(_: Context, env: str = "", role: str = "", json: bool = False, debug: bool = False) -> None:
+    """Apply each role twice and in check mode on hosts of the lab, and look at what it did; exit 4 when a step does not pass."""
+    finish(lazily("molecule", env, role=role or None, quiet=json), as_json=json, debug=debug)

@@ -14,7 +14,7 @@ from golive.environment import ROOT, Environment
 from golive.errors import BadInput, GoliveError, Unprepared
 from golive.fleet.model import Fleet, Host
 
-__all__ = ["ansible_inventory", "forget_fleet", "read_fleet", "read_static_hosts", "write_fleet"]
+__all__ = ["ansible_inventory", "control_directory", "forget_fleet", "read_fleet", "read_static_hosts", "write_fleet"]
 
 _STATIC = {"name", "site", "address", "role", "gateway", "load", "ssh_user", "ssh_port", "host_key"}
 
@@ -61,7 +61,7 @@ def ansible_inventory(env: Environment, fleet: Fleet) -> dict[str, Any]:
         *("-o", "IdentitiesOnly=yes", "-o", "PasswordAuthentication=no", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5"),
         *("-o", "ServerAliveCountMax=3"),
     ]
-    control = _control_directory()
+    control = control_directory()
     hosts = {
         host.name: {
             "ansible_host": host.address,
@@ -128,7 +128,8 @@ def _known_name(host: Host) -> str:
     return ",".join(name if host.ssh_port == 22 else f"[{name}]:{host.ssh_port}" for name in names)
 
 
-def _control_directory() -> Path:
+def control_directory() -> Path:
+    """Where SSH keeps the sockets of connections that are shared; the path is short, as a socket's has to be."""
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or "/run")
     return (base if os.access(base, os.W_OK) else Path.home() / ".ansible") / "golive-ssh"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
-from golive.fleet.inventory import read_fleet
 
 from golive.actions._https import client
 from golive.environment import Environment, load
+from golive.fleet.inventory import read_fleet
 from golive.fleet.model import Fleet, Host
+from tests.support.over_ssh import connected
 
 CONTROL = {"a": 7400, "b": 7410}
 DATA = {"a": 7401, "b": 7411}
@@ -70,13 +70,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(group, list(hosts), ids=[h.name for h in hosts])
 
 
-@cache
-def _connected(name: str) -> Any:
-    host = expected().fleet.named(name)
-    sudo = host.ssh_user != "root"
-    return testinfra.get_host(f"ssh://{name}", ssh_config=expected().ssh_config, sudo=sudo, controlpersist=120)
-
-
 @pytest.fixture(scope="session")
 def want() -> Expected:
     return expected()
@@ -87,7 +80,7 @@ def on() -> Any:
     """``on(host)`` is testinfra's host object for it."""
 
     def connect(host: Host) -> Any:
-        return _connected(host.name)
+        return connected(host, expected().ssh_config)
 
     return connect
 
