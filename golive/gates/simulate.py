@@ -19,13 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from golive.environment import ROOT
 from golive.gates.judge import Judge
 from golive.gates.samples import CANDIDATE, INCUMBENT, Samples
 from golive.gates.spec import GatePolicy, Looser, parse_spec
 from golive.gates.verdict import Verdict
 from golive.gates.window import Agent, Client, Series, Window
 
-__all__ = ["CASES", "POLICY", "Case", "Rollout", "main", "rollout", "study"]
+__all__ = ["CASES", "POLICY", "Case", "Rollout", "documented", "main", "rollout", "study"]
+
+DOCUMENT = ROOT / "docs" / "gates.md"
+RESULT = ROOT / "docs" / "results" / "gates-simulation.json"
 
 _OPS = (("put-small", 0.70, 0.003), ("put-medium", 0.25, 0.005), ("transfer", 0.05, 0.015))
 _CLIENTS = ("dwcp-lab-ams-2", "dwcp-lab-nyc-2", "dwcp-lab-sgp-2")
@@ -253,6 +257,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def documented(text: str, result: dict[str, Any]) -> str:
+    """The document with the table of ``result`` between its marks."""
+    head, mark, rest = text.partition("<!-- table: docs/results/gates-simulation.json -->\n")
+    _, end, tail = rest.partition("<!-- end -->")
+    if not mark or not end:
+        raise ValueError("the document has no place for the table")
+    return f"{head}{mark}{table(result['rows'])}\n{end}{tail}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Prints a Markdown table, or one JSON object with ``--json``."""
     parser = argparse.ArgumentParser(prog="python -m golive.gates.simulate", description=__doc__.splitlines()[0])
@@ -261,7 +274,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--case", action="append", help="only cases whose name holds this text")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--table", action="store_true", help="simulate nothing; write the committed result into docs/gates.md")
     args = parser.parse_args(argv)
+    if args.table:
+        DOCUMENT.write_text(
+            documented(DOCUMENT.read_text(encoding="utf-8"), json.loads(RESULT.read_text(encoding="utf-8"))), encoding="utf-8"
+        )
+        return 0
     began = time.monotonic()
     rows = []
     for case in CASES:
