@@ -16,8 +16,8 @@ from golive.gates.verdict import Verdict
 __all__ = ["ChecksMonitoring"]
 
 _RULES = {"DwcpErrorRateHigh", "DwcpCorruption", "DwcpAgentDown", "DwcpMetricsAbsent", "DwcpLatencyHigh"}
-_SETTLE_S = 40
-"""Scrapes after a change of targets take a few intervals; so long is waited for all of them to be up."""
+_SETTLE_S = 120
+"""A change of targets takes a few scrapes, and an alert over the last minute clears a minute after its cause; so long is waited."""
 
 
 @action

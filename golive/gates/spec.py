@@ -99,6 +99,8 @@ class GateSpec(BaseModel):
     @field_validator("error_rate", "latency_p99", "degradation", "cpu", "memory", "memory_growth", mode="before")
     @classmethod
     def _threshold(cls, value: object, info: Any) -> Threshold | None:
+        if isinstance(value, Mapping):  # a spec that was written out and is read again
+            value = value.get("text")
         return value if value is None or isinstance(value, Threshold) else threshold(info.field_name, value)
 
     @model_validator(mode="after")

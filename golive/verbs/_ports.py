@@ -18,6 +18,7 @@ from golive.traffic import Heartbeat
 
 __all__ = ["ports_of"]
 
+_TRIGGERS = {"DwcpErrorRateHigh", "DwcpCorruption", "DwcpAgentDown"}
 _NOT_FOUND = 127
 """A shell's exit status for a command that does not exist: a bare host has nothing to fence."""
 
@@ -86,9 +87,10 @@ class BeatWatcher:
 
 
 class AlertWatcher:
-    """Asks Prometheus every two seconds whether an alert about the candidate fires.
+    """Asks Prometheus every two seconds whether the candidate hurts users: errors, corruption, a dead agent.
 
-    Not knowing is no trigger: gates turn missing data into ERROR, and the guards act on it when no controller is there.
+    An alert that fires for the incumbent as well says that the site is sick, which the gates judge in comparison. Latency and missing
+    metrics are theirs altogether. Not knowing is no trigger: gates turn missing data into ERROR, and the guards act on it when no controller is there.
     """
 
     name = "alert"
@@ -122,9 +124,11 @@ class AlertWatcher:
                     alerts: list[dict[str, Any]] = answer.json()["data"]["alerts"]
                 except (Unreachable, ValueError, KeyError, TypeError):
                     continue
-                for alert in alerts:
-                    labels = alert.get("labels", {})
-                    if alert.get("state") == "firing" and labels.get("release") == ctx.candidate:
+                firing = [alert for alert in alerts if alert.get("state") == "firing"]
+                both = {alert["labels"].get("alertname") for alert in firing if alert["labels"].get("release") == ctx.incumbent}
+                for alert in firing:
+                    labels = alert["labels"]
+                    if labels.get("release") == ctx.candidate and labels.get("alertname") in _TRIGGERS - (both - {"DwcpCorruption"}):
                         where = f" on {labels['host']}" if "host" in labels else ""
                         said = alert.get("annotations", {}).get("summary", "")
                         self._seen = Trigger(self.name, f"{labels.get('alertname')}{where}: {said}", data=labels)
