@@ -28,6 +28,7 @@ _PLAYS = {"prepare", "converge", "idempotence", "check"}
 _QUIET = {"idempotence", "check"}
 """Steps that come after the role was applied: nothing is left to change."""
 _MARK = re.compile(r"\[default > (?P<step>[a-z_]+)\] (?P<said>Executing|Executed: .*)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)")
 
 
@@ -117,6 +118,7 @@ class _Reader:
         self._last = ""
 
     def take(self, line: str) -> None:
+        line = _COLOUR.sub("", line)
         mark, recap = _MARK.search(line), _RECAP.match(line)
         if mark is not None and mark["said"] == "Executing":
             self._open, self._began, self._wrong = self._steps.get(mark["step"]), time.monotonic(), []

@@ -63,6 +63,11 @@ def test_a_change_after_the_first_time_is_named_even_when_molecule_is_content(st
     assert wrong[step] == "something is still changed on two (1)"
 
 
+def test_a_step_that_molecule_writes_in_colour_is_read():
+    lines = said("idempotence", recap("one", changed=1), recap("two"), end="\x1b[31mExecuted: Failed\x1b[0m")
+    assert judged(whole(idempotence=lines))["idempotence"] == "something is still changed on one (1)"
+
+
 def test_a_host_of_which_nothing_is_said_is_no_pass():
     assert judged(whole(converge=said("converge", recap("one"))))["converge"] == "says nothing of two"
 
