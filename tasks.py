@@ -147,3 +147,28 @@ def test(_: Context, long: bool = False, no_lab: bool = False, json: bool = Fals
 def molecule(_: Context, env: str = "", role: str = "", json: bool = False, debug: bool = False) -> None:
     """Apply each role twice and in check mode on hosts of the lab, and look at what it did; exit 4 when a step does not pass."""
     finish(lazily("molecule", env, role=role or None, quiet=json), as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "release": "version to build; everything the environment needs by default",
+        "env": "environment that decides who signs",
+        "defect": "lab only: errors=2%, latency=+40%, corrupt=0.1%, crash-after=30s or no-metrics",
+        "key": "signing key; needed outside the lab",
+        "freeze": "record what this version is made of from now on, instead of building",
+        **_COMMON,
+    }
+)
+def package(
+    _: Context,
+    release: str = "",
+    env: str = "lab",
+    defect: str = "",
+    key: str = "",
+    freeze: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Build and sign releases, or freeze one."""
+    options = {"release": release or None, "defect": defect or None, "key": key or None, "freeze": freeze or None}
+    finish(lazily("package", env, **options), as_json=json, debug=debug)

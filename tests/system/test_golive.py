@@ -196,7 +196,7 @@ def test_killed_during_a_watch_the_run_goes_on_to_the_end_and_repeats_nothing(sh
 def test_a_candidate_with_errors_is_rolled_back_and_nobody_stays_on_it() -> None:
     code, package, said = inv("package", "--env", "lab", "--release", "3.0.1", "--defect", "errors=2%")
     assert code == 0, said
-    code, status, said = inv("golive", "--env", "lab", "--release", package["version"])
+    code, status, said = inv("golive", "--env", "lab", "--release", package["releases"][0]["version"])
     assert code == 3, said[-3000:]
     assert status["outcome"] == "rolled-back"
     assert status["max_candidate_weight"] >= 10
@@ -210,7 +210,7 @@ def test_a_candidate_with_errors_is_rolled_back_and_nobody_stays_on_it() -> None
 def test_alone_with_a_bad_candidate_the_guard_takes_it_to_zero(shell: Shell) -> None:
     code, package, said = inv("package", "--env", "lab", "--release", "3.0.1", "--defect", "errors=20%")
     assert code == 0, said
-    process = started("golive", "--env", "lab", "--release", package["version"])
+    process = started("golive", "--env", "lab", "--release", package["releases"][0]["version"])
     state = killed_when(process, lambda s: s.step == "watch-10" and s.max_candidate_weight >= 10)
     deadline = time.monotonic() + 180
     left = set(GATEWAYS)
@@ -223,7 +223,7 @@ def test_alone_with_a_bad_candidate_the_guard_takes_it_to_zero(shell: Shell) -> 
                 left.discard(gateway)
         time.sleep(1)
     assert not left, f"still on the candidate: {left}"
-    code, status, said = inv("golive", "--env", "lab", "--release", package["version"])
+    code, status, said = inv("golive", "--env", "lab", "--release", package["releases"][0]["version"])
     assert code == 3, said[-3000:]
     assert status["run"] == state.run
 
