@@ -208,8 +208,8 @@ class Live:
         return silent
 
     def seconds(self, duration: timedelta) -> float:
-        """A watch or hold of the runbook, at this run's pace."""
-        return self.pace.watch(duration).total_seconds()
+        """A hold of the runbook, at this run's pace."""
+        return self.pace.hold(duration).total_seconds()
 
     def _wait(self, wait: Callable[[Callable[[], bool]], bool]) -> None:
         found: list[Exception] = []

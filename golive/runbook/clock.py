@@ -118,6 +118,7 @@ class Pace:
     scale: float = 1.0
     longest_watch: timedelta | None = None
     longest_wait: timedelta | None = None
+    longest_hold: timedelta | None = None
 
     @classmethod
     def named(cls, name: str, policy: Mapping[str, Any]) -> Pace:
@@ -129,16 +130,22 @@ class Pace:
         try:
             figures = policy["rehearsal"]
             scale, watch, wait = (float(figures[key]) for key in ("scale", "longest_watch_s", "longest_wait_s"))
+            hold = float(figures.get("longest_hold_s", watch))
         except (KeyError, TypeError, ValueError):
             raise BadInput("The policy needs rehearsal: {scale, longest_watch_s, longest_wait_s} for --pace rehearsal.") from None
-        if not 0 < scale <= 1 or watch <= 0 or wait < 0:
-            raise BadInput("The policy's rehearsal: needs 0 < scale <= 1, longest_watch_s > 0 and longest_wait_s >= 0.")
-        return cls("rehearsal", scale, timedelta(seconds=watch), timedelta(seconds=wait))
+        if not 0 < scale <= 1 or watch <= 0 or wait < 0 or hold <= 0:
+            raise BadInput("The policy's rehearsal: needs 0 < scale <= 1, longest_watch_s > 0, longest_hold_s > 0 and longest_wait_s >= 0.")
+        return cls("rehearsal", scale, timedelta(seconds=watch), timedelta(seconds=wait), timedelta(seconds=hold))
 
     def watch(self, duration: timedelta) -> timedelta:
-        """How long a watch or a hold that the runbook gives as ``duration`` really takes."""
+        """How long a watch that the runbook gives as ``duration`` really takes."""
         scaled = duration * self.scale
         return scaled if self.longest_watch is None else min(scaled, self.longest_watch)
+
+    def hold(self, duration: timedelta) -> timedelta:
+        """How long a hold that the runbook gives as ``duration`` really takes: the time that a watch may be extended by."""
+        scaled = duration * self.scale
+        return scaled if self.longest_hold is None else min(scaled, self.longest_hold)
 
     def wait(self, duration: timedelta) -> timedelta:
         """How long a wait between two stages that the runbook gives as ``duration`` really takes."""

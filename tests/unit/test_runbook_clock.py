@@ -134,3 +134,10 @@ def test_offsets_are_read_and_written_the_same(text, minutes):
 def test_what_is_no_offset_is_refused_with_an_example(text):
     with pytest.raises(ValueError, match=r"T-7d|unit|90s"):
         parse_offset(text)
+
+
+def test_a_hold_has_a_cap_of_its_own_and_without_one_that_of_a_watch():
+    figures = {**POLICY["rehearsal"], "longest_hold_s": 60}
+    assert Pace.named("rehearsal", {"rehearsal": figures}).hold(timedelta(minutes=20)) == timedelta(seconds=60)
+    assert Pace.named("rehearsal", POLICY).hold(timedelta(minutes=20)) == timedelta(seconds=30)
+    assert Pace.named("real", POLICY).hold(timedelta(minutes=20)) == timedelta(minutes=20)
