@@ -13,6 +13,7 @@ from golive.environment import ROOT
 from golive.errors import BadInput, Occupied, Unprepared
 from golive.fleet import lock
 from golive.fleet import molecule as scenarios
+from golive.fleet.connection import Completed
 from golive.fleet.inventory import write_fleet
 from golive.fleet.model import Host
 from golive.fleet.molecule import Scenario, _Reader
@@ -181,3 +182,32 @@ def test_one_role_that_does_not_pass_fails_the_verb_and_the_others_run_all_the_s
     assert "dwcp_gateway: NOT passed in 1.0 s on one (converge 1.0 s)" in lines
     assert "  converge: one failed" in lines
     assert verb.molecule(lab, role="dwcp_tls", quiet=True).exit_code == 0
+
+
+class Systemd:
+    """Stands in for the hosts: what systemd says of the units of releases, one answer after the other."""
+
+    def __init__(self, answers):
+        self.answers = iter(answers)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def each(self, hosts, argv):
+        invocation = next(self.answers)
+        text = f"Id=dwcp-agent@3.0.0-x.service\nActiveState=active\nInvocationID={invocation}\n\n"
+        return {host.name: Completed(0, text.encode(), b"") for host in hosts}
+
+
+@pytest.mark.parametrize(("answers", "ok"), [(("aa", "aa"), True), (("aa", "bb"), False)])
+def test_a_release_that_was_restarted_meanwhile_fails_the_scenario(lab, monkeypatch, answers, ok):
+    fleet = provisioned(lab, "dwcp-lab-ams-1", "dwcp-lab-ops")
+    monkeypatch.setattr(verb, "Shell", lambda *_: Systemd(answers))
+    monkeypatch.setattr(verb.scenarios, "apply", lambda *_: [scenarios.Step("converge")])
+    monkeypatch.setattr(verb, "_look", lambda *_: scenarios.Step("3 checks"))
+    said = verb._run(lab, fleet, scenarios.scenario("dwcp_tuning"))
+    assert said["ok"] is ok
+    assert ("dwcp-lab-ams-1: dwcp-agent@3.0.0-x.service" in said["steps"][-1]["trouble"]) is not ok
