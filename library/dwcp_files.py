@@ -23,10 +23,18 @@ options:
       state: {description: What it is., type: str, choices: [file, directory, absent], default: file}
       content: {description: Text of a file., type: str}
       base64: {description: Content of a file that is no text., type: str}
+      source: {description: A file of this host that it is a copy of., type: path}
       block: {description: The content is a block between two marked lines of a file that others write too., type: bool, default: false}
       owner: {description: Name of the owner., type: str, default: root}
       group: {description: Name of the group., type: str, default: root}
       mode: {description: Octal mode., type: str}
+      validate:
+        description:
+          - Commands that have to succeed before new content takes its place; C(%s) is a file beside it that holds the new content.
+          - Not run in check mode, nor when the content is there already.
+        type: list
+        elements: str
+        default: []
 author: [DWCP]
 """
 
@@ -50,12 +58,18 @@ import errno  # noqa: E402
 import grp  # noqa: E402
 import os  # noqa: E402
 import pwd  # noqa: E402
+import shlex  # noqa: E402
 import shutil  # noqa: E402
 import stat  # noqa: E402
 import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+
+class Invalid(Exception):
+    """A command refused the new content of a file."""
+
 
 BEGIN, END = "# dwcp: begin", "# dwcp: end"
 
@@ -70,10 +84,18 @@ def number(module, lookup, name, field):
         module.fail_json(msg=f"there is no user or group {name!r} on this host")
 
 
-def wanted_content(entry, path):
+def wanted_content(module, entry, path):
     """Bytes of the file, or None when the content is not ours to say."""
     if entry["base64"] is not None:
         return base64.b64decode(entry["base64"])
+    if entry["source"] is not None:
+        try:
+            return Path(entry["source"]).read_bytes()
+        except FileNotFoundError:
+            # An earlier task would have put it there.
+            if module.check_mode:
+                return b""
+            raise
     if entry["content"] is None:
         return None
     content = entry["content"]
@@ -95,7 +117,7 @@ def wanted_content(entry, path):
     return "".join(line + "\n" for line in [*before, *block, *after]).encode(errors="surrogateescape")
 
 
-def write(path, content, mode, uid, gid):
+def write(module, path, content, mode, uid, gid, validate):
     """The file holds ``content``; whole or not at all, unless the path is a mount point, which cannot be replaced."""
     descriptor, fresh = tempfile.mkstemp(dir=Path(path).parent, prefix=".dwcp-")
     try:
@@ -105,6 +127,13 @@ def write(path, content, mode, uid, gid):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        for command in validate:
+            words = [fresh if word == "%s" else word for word in shlex.split(command)]
+            rc, out, err = module.run_command(words)
+            if rc != 0:
+                lines = [line.strip() for line in (out + "\n" + err).replace(fresh, path).splitlines() if line.strip()]
+                said = "; ".join(lines) or f"it ended with status {rc}"
+                raise Invalid(f"{path} is left as it was, `{command}` refuses the new content: {said}")
         try:
             Path(fresh).rename(path)
             return
@@ -150,7 +179,7 @@ def place(module, entry):
     gid = number(module, grp.getgrnam, entry["group"], "gr_gid")
     mode = int(entry["mode"] or ("0755" if state == "directory" else "0644"), 8)
     attributes = now is not None and (stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid) == (mode, uid, gid)
-    content = None if state == "directory" else wanted_content(entry, path)
+    content = None if state == "directory" else wanted_content(module, entry, path)
     same = now is not None
     if content is not None and now is not None:
         same = Path(path).read_bytes() == content
@@ -165,7 +194,7 @@ def place(module, entry):
         if now is None:
             module.fail_json(msg=f"{path} is missing and has no content")
     elif not same:
-        write(path, content, mode, uid, gid)
+        write(module, path, content, mode, uid, gid, entry["validate"])
     os.chown(path, uid, gid)
     Path(path).chmod(mode)
     return True
@@ -184,10 +213,12 @@ def main():
                     "state": {"type": "str", "choices": ["file", "directory", "absent"], "default": "file"},
                     "content": {"type": "str"},
                     "base64": {"type": "str"},
+                    "source": {"type": "path"},
                     "block": {"type": "bool", "default": False},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str"},
+                    "validate": {"type": "list", "elements": "str", "default": []},
                 },
             },
         },
@@ -200,6 +231,8 @@ def main():
         try:
             if place(module, entry):
                 changed.append(entry["path"])
+        except Invalid as error:
+            module.fail_json(msg=str(error), changed_paths=changed)
         except OSError as error:
             module.fail_json(msg=f"{entry['path']}: {error.strerror or error}", changed_paths=changed)
     module.exit_json(changed=bool(changed), changed_paths=changed)

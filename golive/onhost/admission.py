@@ -7,17 +7,20 @@ slot's port. Each says on its health port which weight it goes by: that is what 
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from golive.onhost import durable
 from golive.onhost.failures import Refused
 from golive.onhost.haproxy import Server
 from golive.onhost.places import Places
+
+# Not from typing: that module alone would take a short call as long as its work.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["HEALTH_PORTS", "AdmissionRuntime", "admits"]
 
@@ -104,6 +107,8 @@ class AdmissionRuntime:
 
     def _health(self, slot: str) -> dict[str, Any] | None:
         """What the agent in ``slot`` says of itself; None when nothing listens there. Raises Refused when it makes no sense."""
+        import http.client
+
         connection = http.client.HTTPConnection(self._host, self._ports[slot], timeout=2)
         try:
             connection.request("GET", "/health")

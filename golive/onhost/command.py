@@ -13,23 +13,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from golive.onhost.fence import Lock
 from golive.onhost.places import Places
 
+# Not from typing: that module alone would take a short call as long as its work.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["Call", "Verb", "registered", "verb"]
 
 
-@dataclass(frozen=True)
 class Call:
     """One call of a verb."""
 
-    places: Places
-    options: argparse.Namespace
-    lock: Lock | None
-    """Held while a changing verb runs; None for one that only reads."""
+    def __init__(self, places: Places, options: argparse.Namespace, lock: Lock | None) -> None:
+        self.places = places
+        self.options = options
+        self.lock = lock
+        """Held while a changing verb runs; None for one that only reads."""
 
     @property
     def held(self) -> Lock:
@@ -39,16 +42,24 @@ class Call:
         return self.lock
 
 
-@dataclass(frozen=True)
 class Verb:
     """A verb as registered; ``name`` is one or two words."""
 
-    name: str
-    help: str
-    changes: bool
-    recorded: bool
-    arguments: Callable[[argparse.ArgumentParser], Any] | None
-    run: Callable[[Call], dict[str, Any]]
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        changes: bool,
+        recorded: bool,
+        arguments: Callable[[argparse.ArgumentParser], Any] | None,
+        run: Callable[[Call], dict[str, Any]],
+    ) -> None:
+        self.name = name
+        self.help = help
+        self.changes = changes
+        self.recorded = recorded
+        self.arguments = arguments
+        self.run = run
 
 
 _registry: dict[str, Verb] = {}

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+
+# Not from typing: that module alone would take a short call as long as its work.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["append_line", "remove", "sync_directory", "write_json", "write_text"]
 

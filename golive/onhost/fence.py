@@ -11,38 +11,44 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 from golive.onhost import durable
 from golive.onhost.failures import Refused
 from golive.onhost.places import Places
+from golive.onhost.values import Value
+
+# Not from typing: that module alone would take a short call as long as its work.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from typing import Any
 
 __all__ = ["Lock", "Token", "admit", "locked", "now", "read", "record_effect"]
 
 _POLL_S = 0.05
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(Value):
     """The highest fencing token this host has seen, and the run that brought it."""
 
-    number: int
-    owner: str
+    def __init__(self, number: int, owner: str) -> None:
+        self.number = number
+        self.owner = owner
 
 
-@dataclass(frozen=True)
 class Lock:
     """The host's lock, held."""
 
-    descriptor: int
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
 
     def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Like ``subprocess.run`` with captured text, for a child that keeps the lock should this process die."""
+        import subprocess
+
         kept = (*options.pop("pass_fds", ()), self.descriptor)
         options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(list(command), pass_fds=kept, capture_output=True, text=True, errors="replace", check=False, **options)

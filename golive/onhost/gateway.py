@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from typing import Any
 
 from golive.onhost import fence
 from golive.onhost.command import Call, verb
 from golive.onhost.failures import BadInput, Refused
 from golive.onhost.lease import Lease, LeaseFiles
 from golive.onhost.weights import SLOTS, Gateway
+
+# Not from typing: that module alone would take a short call as long as its work.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__: list[str] = []
 

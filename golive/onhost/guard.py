@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ class Guard:
             "token": lease.token,
             "choice": decision.choice.name,
             "at": fence.now(),
-            **asdict(Moment.now()),
+            **vars(Moment.now()),
             "from": before,
             "to": decision.percent,
             "why": decision.why,

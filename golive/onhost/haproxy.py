@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import socket
 from pathlib import Path
 
 from golive.onhost.failures import Refused
@@ -39,6 +36,8 @@ class Runtime:
 
     def ask(self, command: str) -> str:
         """The answer to one command."""
+        import socket
+
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(self._timeout_s)
         try:
@@ -77,6 +76,9 @@ class Runtime:
 
     def servers(self, backend: str) -> dict[str, Server]:
         """Servers of a backend by name."""
+        import csv
+        import io
+
         rows = csv.DictReader(io.StringIO(self.ask("show stat -1 4 -1").lstrip("# ")))
         found = {row["svname"]: Server(row["status"], row["check_status"].lstrip("* ")) for row in rows if row["pxname"] == backend}
         if not found:

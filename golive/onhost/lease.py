@@ -9,30 +9,34 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from golive.onhost import durable, fence
 from golive.onhost.failures import Refused
 from golive.onhost.places import Places
+from golive.onhost.values import Value
 from golive.onhost.weights import read_json
+
+# Not from typing: that module alone would take a short call as long as its work.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Lease", "LeaseFiles", "Moment"]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True)
-class Lease:
+class Lease(Value):
     """An open lease."""
 
-    run: str
-    token: int
-    candidate_slot: str
-    passed: int
-    """Percent of the candidate that last passed its gate."""
-    ttl_s: float
+    def __init__(self, run: str, token: int, candidate_slot: str, passed: int, ttl_s: float) -> None:
+        self.run = run
+        self.token = token
+        self.candidate_slot = candidate_slot
+        self.passed = passed
+        """Percent of the candidate that last passed its gate."""
+        self.ttl_s = ttl_s
 
     def percent_of(self, slot_b: int) -> int:
         """The candidate's percent at a weight of slot b."""
@@ -43,12 +47,12 @@ class Lease:
         return percent if self.candidate_slot == "b" else 100 - percent
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(Value):
     """A point in time on this host's own steady clock."""
 
-    boot_id: str
-    boottime_s: float
+    def __init__(self, boot_id: str, boottime_s: float) -> None:
+        self.boot_id = boot_id
+        self.boottime_s = boottime_s
 
     @classmethod
     def now(cls) -> Moment:
@@ -90,7 +94,7 @@ class LeaseFiles:
         """``lease`` is open; says whether anything changed."""
         if self.read() == lease:
             return False
-        durable.write_json(self._lease, {**asdict(lease), "at": fence.now()})
+        durable.write_json(self._lease, {**vars(lease), "at": fence.now()})
         return True
 
     def close(self) -> bool:
@@ -111,7 +115,7 @@ class LeaseFiles:
         if lease is None or lease.run != run:
             raise Refused(f"Run {run} has no open lease on this gateway.")
         now = Moment.now()
-        self._volatile(self._beat, {**asdict(now), "run": run, "token": token, "at": fence.now()})
+        self._volatile(self._beat, {**vars(now), "run": run, "token": token, "at": fence.now()})
 
     def beat_age_s(self, lease: Lease, now: Moment) -> float | None:
         """Seconds since the last beat of the lease's run; None when there was none since this machine booted."""
@@ -139,7 +143,7 @@ class LeaseFiles:
 
     def guard_is_alive(self) -> None:
         """Shows that the guard itself runs; written by it at every turn."""
-        self._volatile(self._alive, asdict(Moment.now()))
+        self._volatile(self._alive, vars(Moment.now()))
 
     def guard_age_s(self) -> float | None:
         """Seconds since the guard's last turn; None when it never ran since boot."""
@@ -150,7 +154,7 @@ class LeaseFiles:
         path = self._run_dir / "guard-since.json"
         known = self._read_volatile(path)
         if now.since(known) is None:
-            known = asdict(now)
+            known = dict(vars(now))
             self._volatile(path, known)
         return float(known["boottime_s"])
 

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import argparse
 import errno
-import importlib
 import json
 import os
-import pkgutil
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import golive.onhost as package
 from golive.onhost import fence
 from golive.onhost.command import Call, Verb, registered, verb
 from golive.onhost.failures import BadInput, HostFailure
 from golive.onhost.places import Places
 
-__all__ = ["main"]
+# Not from typing: that module alone would take a short call as long as its work.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["MODULES", "main"]
+
+MODULES = {
+    "activate": "activate",
+    "deactivate": "activate",
+    "fence": "main",
+    "guard": "guard",
+    "install": "install",
+    "lease": "gateway",
+    "load-start": "activate",
+    "load-stop": "activate",
+    "prune": "installed",
+    "slot": "gateway",
+    "status": "installed",
+    "targets": "targets",
+    "weight": "gateway",
+}
+"""Which module has the verbs that begin with a word. A call imports that one: the controller beats every two seconds."""
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _HOST_SAYS_NO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
@@ -31,10 +48,8 @@ _FRAME = frozenset({"verb", "root", "token", "run", "wait"})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb. Returns the exit code of the docs: 0 done, 1 bug, 2 bad input, 4 refused."""
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name not in ("main", "build"):
-            importlib.import_module(f"{package.__name__}.{module.name}")
-    options = _parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parser(_load(arguments)).parse_args(arguments)
     os.umask(0o022)
     chosen: Verb = options.verb
     places = Places(Path(options.root))
@@ -47,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dwcp-host {chosen.name} failed on this host: {error}; run it again when that is mended.", file=sys.stderr)
         return 4 if error.errno in _HOST_SAYS_NO else 1
     except Exception:
+        import traceback
+
         traceback.print_exc()
         return 1
     print(json.dumps(result, sort_keys=True))
@@ -78,19 +95,38 @@ def _change(chosen: Verb, places: Places, options: argparse.Namespace) -> dict[s
         return result
 
 
-def _parser() -> argparse.ArgumentParser:
+def _load(arguments: Sequence[str]) -> str | None:
+    """Imports the modules that ``arguments`` need; returns the first word of the verb when only its own verbs are needed."""
+    rest = list(arguments)
+    while rest and rest[0].startswith("-"):
+        word = rest.pop(0)
+        if word == "--root" and rest:
+            rest.pop(0)
+        elif not word.startswith("--root="):
+            rest.clear()
+    first = rest[0] if rest and rest[0] in MODULES else None
+    for module in sorted(set(MODULES.values())) if first is None else (MODULES[first],):
+        # What __import__ returns is the package; the module is imported for the verbs that it registers.
+        __import__(f"golive.onhost.{module}")
+    return first
+
+
+def _parser(first: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dwcp-host", description="Every effect on this host, under one lock and a fencing token.")
     parser.add_argument("--root", default="/", help=argparse.SUPPRESS)
     top = parser.add_subparsers(metavar="VERB", required=True)
     groups: dict[str, Any] = {}
     for name, chosen in sorted(registered().items()):
-        first, _, second = name.partition(" ")
-        if second:
-            if first not in groups:
-                groups[first] = top.add_parser(first).add_subparsers(metavar="VERB", required=True)
-            sub = groups[first].add_parser(second, help=chosen.help)
+        one, _, two = name.partition(" ")
+        if first not in (None, one):
+            continue
+        if two:
+            if one not in groups:
+                words = ", ".join(sorted(each.partition(" ")[2] for each in registered() if each.startswith(one + " ")))
+                groups[one] = top.add_parser(one, help=words).add_subparsers(metavar="VERB", required=True)
+            sub = groups[one].add_parser(two, help=chosen.help)
         else:
-            sub = top.add_parser(first, help=chosen.help)
+            sub = top.add_parser(one, help=chosen.help)
         if chosen.changes:
             sub.add_argument("--token", type=int, required=True, help="fencing token of the controller's lease")
             sub.add_argument("--run", required=True, help="the run that asks")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["Places"]
 
 
-@dataclass(frozen=True)
 class Places:
     """The paths of docs/architecture.md ("A host")."""
 
-    root: Path = Path("/")
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     @property
     def lock(self) -> Path:

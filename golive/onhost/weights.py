@@ -15,13 +15,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from golive.onhost import durable, fence
 from golive.onhost.admission import AdmissionRuntime, admits
 from golive.onhost.failures import Refused
 from golive.onhost.haproxy import Runtime
 from golive.onhost.places import Places
+
+# Not from typing: that module alone would take a short call as long as its work.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["SLOTS", "Gateway", "read_json"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROLES = sorted((Path(__file__).parents[2] / "roles").iterdir())
+ROLES = sorted(path for path in (Path(__file__).parents[2] / "roles").iterdir() if path.is_dir())
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
