@@ -14,11 +14,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "unit"))
 
-from releases_standin import checkout, lab  # noqa: E402
-
 from golive import releases  # noqa: E402
 from golive.onhost import installed  # noqa: E402
 from golive.onhost.places import Places  # noqa: E402
+from releases_standin import checkout, lab  # noqa: E402
 
 PROGRAM = """
 import json, os, signal, sys
@@ -94,6 +93,9 @@ def test_an_install_killed_at_any_line_converges(bundle: tuple[str, Path, Path],
         assert json.loads(again.stdout)["changed"] is (found is None)
         assert [p.name for p in places.releases("agent").iterdir()] == [release], f"after a kill at line {number}"
         assert places.slot_file(release).read_text() == "DWCP_SLOT=b\n"
-        assert subprocess.run([places.releases("agent") / release / "bin/dwcp"], capture_output=True, text=True, check=True).stdout == "3.0.0 core\n"
+        assert (
+            subprocess.run([places.releases("agent") / release / "bin/dwcp"], capture_output=True, text=True, check=True).stdout
+            == "3.0.0 core\n"
+        )
     assert killed >= 20
     assert 0 < whole < killed, "some kills came before the release had its name, some after"

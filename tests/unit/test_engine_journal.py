@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from engine_world import KILLED, forked
 from sqlalchemy import event
 
+from engine_world import KILLED, forked
 from golive.engine.journal import Head, SecretRefused, SqlJournal, Witness, _digest, canonical
 from golive.engine.lease import Lease
 from golive.engine.store import Store

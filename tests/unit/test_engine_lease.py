@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from engine_world import KILLED, forked
 
+from engine_world import KILLED, forked
 from golive.engine.lease import Lease, LeaseLost, holder
 from golive.engine.process import Process, me
 from golive.engine.store import Store

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from engine_world import HOSTS, KILLED, NEW, OLD, World, back, each_point, environment, forked, go, kill_at_records, killed_at
 
+from engine_world import HOSTS, KILLED, NEW, OLD, World, back, each_point, environment, forked, go, kill_at_records, killed_at
 from golive import engine
 from golive.errors import Occupied
 

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from engine_world import GOLIVE, HOSTS, NEW, World, actions, back, environment, forked, go
 
+from engine_world import GOLIVE, HOSTS, NEW, World, actions, back, environment, forked, go
 from golive import engine
 from golive.actions.port import Outcome, StepContext
 from golive.engine.store import Store, leases

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from releases_standin import checkout, lab, ssh_key
 
 from golive import releases
 from golive.onhost import install, installed, units
@@ -22,6 +21,7 @@ from golive.onhost.places import Places
 from golive.onhost.units import Unit
 from golive.releases import Release
 from golive.releases.model import canonical
+from releases_standin import checkout, lab, ssh_key
 
 
 @pytest.fixture(scope="module")

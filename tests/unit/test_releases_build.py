@@ -11,7 +11,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from releases_standin import checkout, commit, git, lab, ssh_key, static
 
 from golive import environment, releases
 from golive.errors import BadInput, GoliveError, Refused, Unprepared
@@ -19,6 +18,7 @@ from golive.releases import wheelhouse
 from golive.releases.catalogue import read
 from golive.releases.defect import parse
 from golive.releases.model import Release, canonical, read_release
+from releases_standin import checkout, commit, git, lab, ssh_key, static
 
 
 @pytest.fixture(autouse=True)
