@@ -90,7 +90,8 @@ class AlertWatcher:
     """Asks Prometheus every two seconds whether the candidate hurts users: errors, corruption, a dead agent.
 
     An alert that fires for the incumbent as well says that the site is sick, which the gates judge in comparison. Latency and missing
-    metrics are theirs altogether. Not knowing is no trigger: gates turn missing data into ERROR, and the guards act on it when no controller is there.
+    metrics are theirs altogether. Not knowing is no trigger: gates turn missing data into ERROR, and the guards act on it when no
+    controller is there.
     """
 
     name = "alert"
