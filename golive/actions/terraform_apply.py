@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
+from golive import ground
 from golive.actions.port import MARK, Finding, Findings, Found, Outcome, StepContext, action
 from golive.gates.verdict import Verdict
 
@@ -22,16 +23,13 @@ class TerraformApply:
         return {"environment": Finding(Found.ABSENT, "Terraform plans anew")}
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
-        from golive.verbs.provision import provision
-
         os.environ[MARK] = ctx.mark  # Terraform is started deep in a library; its processes inherit ours
         try:
-            result = provision(ctx.env)
+            done = ground.provision(ctx.env)
         finally:
             del os.environ[MARK]
-        changes = result.data["changes"]
-        verdict = Verdict.PASS if result.exit_code == 0 else Verdict.ERROR
-        return Outcome(verdict, result.text, result.data, changed=len(changes))
+        verdict = Verdict.ERROR if done.unreachable else Verdict.PASS
+        return Outcome(verdict, done.text, done.to_json(), changed=len(done.changes))
 
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "hosts stay; `inv destroy` takes them away")

@@ -23,6 +23,7 @@ def variables(env: Environment) -> dict[str, Any]:
         "dwcp_agent_cpus": settings.agent_cpus,
         "dwcp_agent_memory_max": settings.agent_memory_max,
         "dwcp_agent_load_rate_per_s": settings.load_rate_per_s,
-        # The lab's runs are minutes long: an alert about the last minute would outlive its cause by half a stage.
+        # The lab's stages are seconds long: a watch has to see several scrapes, and no alert may outlive its cause by half a stage.
+        "dwcp_monitoring_interval_s": 3 if env.is_lab else 5,
         "dwcp_monitoring_window_s": 30 if env.is_lab else 60,
     }

@@ -9,9 +9,9 @@ from golive.environment import Environment
 from golive.errors import GoliveError
 from golive.fleet.inventory import forget_fleet
 from golive.fleet.lock import held
+from golive.ground.tool import owner, rows, tell, terraform
 from golive.lab import image, preflight
 from golive.lab.sweep import leftovers, sweep
-from golive.verbs._ground import owner, rows, tell, terraform
 from golive.verbs.result import Result
 
 __all__ = ["destroy"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from golive.environment import Environment
 from golive.errors import Drifted, Unprepared
 from golive.fleet.lock import held
+from golive.ground.tool import owner, rows, terraform
 from golive.lab import preflight
 from golive.lab.sweep import strangers
-from golive.verbs._ground import owner, rows, terraform
 from golive.verbs.result import Result
 
 __all__ = ["drift"]
