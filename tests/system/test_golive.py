@@ -123,7 +123,7 @@ def test_verify_finds_a_changed_affinity(shell: Shell) -> None:
 
 
 def test_verify_finds_an_open_port(shell: Shell) -> None:
-    start = ["systemd-run", "--unit=planted", "socat", "TCP-LISTEN:4444,fork,reuseaddr", "EXEC:/bin/true"]
+    start = ["systemd-run", "--collect", "--unit=planted", "socat", "TCP-LISTEN:4444,fork,reuseaddr", "EXEC:/bin/true"]
     planted(shell, "dwcp-lab-sgp-2", start, ["systemctl", "stop", "planted.service"], lambda check: "ports" in check)
 
 
