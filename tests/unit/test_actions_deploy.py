@@ -1,0 +1,216 @@
+"""``terraform.apply``, ``ansible.play``, ``monitoring.targets``, ``logs.collect``, and the runbooks that name all actions."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from golive import actions, runbook
+from golive.actions import ansible_play
+from golive.actions.port import MARK, Found, registered
+from golive.environment import ROOT
+from golive.errors import Unreachable
+from golive.fleet.ansible import PlayResult
+from golive.gates.verdict import Verdict
+from golive.runbook import Runbook
+from golive.verbs import provision as provisioning
+from golive.verbs.result import Result
+from tests.support import action_step
+from tests.support.action_step import AGENTS, NEW, OLD, OPS, RUN, TOKEN, Step, answer, fleet, found, named, use_fleet
+
+actions.load_all()
+step = action_step.step
+
+
+# -- terraform.apply --------------------------------------------------------------------------------------------------------------
+
+
+def _applied(step: Step, monkeypatch: pytest.MonkeyPatch, provision: Any) -> Any:
+    monkeypatch.delenv(MARK, raising=False)
+    monkeypatch.setattr(provisioning, "provision", provision)
+    return named("terraform.apply").apply(step.ctx(), {})
+
+
+@pytest.mark.parametrize(("exit_code", "verdict"), [(0, Verdict.PASS), (4, Verdict.ERROR), (1, Verdict.ERROR)])
+def test_terraform_runs_under_the_mark_and_leaves_none(
+    step: Step, monkeypatch: pytest.MonkeyPatch, exit_code: int, verdict: Verdict
+) -> None:
+    marks: list[str | None] = []
+
+    def provision(env: object) -> Result:
+        marks.append(os.environ.get(MARK))
+        return Result({"changes": [1, 2]}, "two changes", exit_code)
+
+    outcome = _applied(step, monkeypatch, provision)
+    assert (outcome.verdict, outcome.changed, outcome.summary) == (verdict, 2, "two changes")
+    assert marks == [f"lab/{RUN}/{TOKEN}"] and MARK not in os.environ
+
+
+def test_a_terraform_that_fails_leaves_no_mark(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    def provision(env: object) -> Result:
+        raise Unreachable("the provider does not answer")
+
+    with pytest.raises(Unreachable):
+        _applied(step, monkeypatch, provision)
+    assert MARK not in os.environ
+
+
+# -- ansible.play -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("result", "verdict", "said"),
+    [
+        (PlayResult("base.yml", 0, {"ams-1": 3, "ams-2": 0}), Verdict.PASS, "changed=3"),
+        (PlayResult("base.yml", 2, {"ams-2": 0}, failed={"ams-1": "no space"}), Verdict.FAIL, "ams-1: no space"),
+        (PlayResult("base.yml", 4, {}, unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1: no route"),
+        (PlayResult("base.yml", 6, {}, failed={"ams-2": "x"}, unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1"),
+        (PlayResult("base.yml", 250, {}), Verdict.FAIL, "status 250"),
+    ],
+)
+def test_a_play_passes_only_when_every_host_did_it_all(
+    step: Step, monkeypatch: pytest.MonkeyPatch, result: PlayResult, verdict: Verdict, said: str
+) -> None:
+    played: list[Any] = []
+
+    def play_step(ctx: object, playbook: str, *, extravars: object) -> PlayResult:
+        played.append((playbook, extravars))
+        return result
+
+    monkeypatch.setattr(ansible_play, "play_step", play_step)
+    monkeypatch.setattr(ansible_play, "variables", lambda env: {"of": env.name})
+    outcome = named("ansible.play").apply(step.ctx({"playbook": "base.yml"}), {})
+    assert played == [("base.yml", {"of": "lab"})]
+    assert outcome.verdict is verdict and said in outcome.summary
+
+
+@pytest.mark.parametrize("name", ["../base.yml", "/base.yml", "base.yaml", "Base.yml", ""])
+def test_only_a_playbook_of_the_project_is_played(name: str) -> None:
+    with pytest.raises(ValueError, match="playbook"):
+        ansible_play.AnsiblePlay.Params.model_validate({"playbook": name})
+
+
+# -- monitoring.targets -----------------------------------------------------------------------------------------------------------
+
+
+def _set(step: Step, releases: list[str], said: object = None) -> Any:
+    step.hosts.special = lambda call: said or answer({"changed": True, "targets": 99})  # type: ignore[assignment,return-value]
+    return named("monitoring.targets").apply(step.ctx({"releases": releases}), {})
+
+
+@pytest.mark.parametrize(
+    ("roles", "wanted"),
+    [
+        (["incumbent"], [(OLD, "a", 7400)]),
+        (["incumbent", "candidate"], [(OLD, "a", 7400), (NEW, "b", 7410)]),
+        (["candidate"], [(NEW, "b", 7410)]),
+    ],
+)
+def test_exactly_the_named_releases_are_scraped_on_every_agent_host(
+    step: Step, roles: list[str], wanted: list[tuple[str, str, int]]
+) -> None:
+    step.slots()
+    outcome = _set(step, roles)
+    assert (outcome.verdict, outcome.changed, outcome.summary) == (Verdict.PASS, 1, "99 agent targets")
+    [call] = step.hosts.calls
+    assert call.host == OPS and call.words == ("dwcp-host", "targets", "set", "--token", str(TOKEN), "--run", RUN)
+    assert json.loads(call.input or b"") == [
+        {"targets": [f"{host}:{port}"], "labels": {"host": host, "site": host[:3], "slot": slot, "release": release}}
+        for release, slot, port in wanted
+        for host in AGENTS
+    ]
+
+
+def test_an_unprivileged_user_of_ops_takes_sudo(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_fleet(step, monkeypatch, fleet(user="deploy"))
+    step.slots()
+    assert _set(step, ["incumbent"]).verdict is Verdict.PASS
+    assert step.hosts.calls[0].words[:3] == ("sudo", "-n", "dwcp-host")
+
+
+def test_a_list_that_is_not_taken_fails_and_a_silent_ops_errs(step: Step) -> None:
+    step.slots()
+    outcome = _set(step, ["incumbent"], answer(rc=4, stderr="token 7 is older than 9"))
+    assert outcome.verdict is Verdict.FAIL and "ops: " in outcome.summary and "older than 9" in outcome.summary
+    assert "ended with 1" in _set(step, ["incumbent"], answer(rc=1)).summary
+    step.hosts.silent.add(OPS)
+    with pytest.raises(Unreachable, match="ops"):
+        _set(step, ["incumbent"])
+
+
+# -- logs.collect -----------------------------------------------------------------------------------------------------------------
+
+
+def test_logs_are_kept_from_whoever_answers(step: Step) -> None:
+    step.hosts.silent.add("ams-2")
+    step.hosts.special = lambda call: answer(rc=1, stderr="no journal") if call.host == "nyc-1" else answer({"log of": call.host})
+    collect, ctx = named("logs.collect"), step.ctx({"release": "candidate"})
+    todo = collect.probe(ctx)
+    assert found(todo) == dict.fromkeys(AGENTS, Found.ABSENT)
+    outcome = collect.apply(ctx, todo)
+    assert outcome.verdict is Verdict.PASS and outcome.data["missed"] == ["ams-2", "nyc-1"]
+    assert "logs of 2 hosts" in outcome.summary and "not collected from ams-2, nyc-1" in outcome.summary
+    assert json.loads((step.workdir / "ams-1.log").read_text()) == {"log of": "ams-1"}
+    assert (step.workdir / "ams-2.log").read_text().startswith("not collected: ams-2: no answer")
+    assert all(call.says("--unit", f"dwcp-agent@{NEW}.service") for call in step.hosts.calls)
+
+
+def test_logs_are_read_only_from_hosts_that_were_not_read(step: Step) -> None:
+    (step.workdir / "ams-1.log").write_text("kept")
+    collect, ctx = named("logs.collect"), step.ctx({"release": "candidate"})
+    todo = {name: finding for name, finding in collect.probe(ctx).items() if finding.found is not Found.DONE}
+    collect.apply(ctx, todo)
+    assert [call.host for call in step.hosts.calls] == ["ams-2", "nyc-1", "nyc-2"]
+    assert (step.workdir / "ams-1.log").read_text() == "kept"
+
+
+# -- the runbooks -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["golive", "rollback"])
+def book(request: pytest.FixtureRequest) -> Runbook:
+    return runbook.load(ROOT / "runbooks" / f"{request.param}.yaml", registered())
+
+
+def test_runbooks_load_and_name_registered_actions_with_their_parameters(book: Runbook) -> None:
+    uses = {each.uses for stage in book.stages for each in stage.steps}
+    assert uses and uses <= set(registered())
+    for stage in book.stages:
+        for each in stage.steps:
+            registered()[each.uses].Params.model_validate(each.params)
+
+
+def test_every_action_is_used_by_a_runbook_and_has_a_file_of_its_own_name() -> None:
+    used: set[str] = set()
+    for name in ("golive", "rollback"):
+        book = runbook.load(ROOT / "runbooks" / f"{name}.yaml", registered())
+        used |= {each.uses for stage in book.stages for each in stage.steps}
+    assert used == set(registered())
+    pairs = {"release.deactivate": "release_activate", "traffic.detach": "traffic_attach", "traffic.close": "traffic_attach"}
+    for name, kind in registered().items():
+        home = type(kind).__module__.rsplit(".", 1)[-1]
+        assert home == pairs.get(name, name.replace(".", "_"))
+
+
+def test_every_share_of_the_candidate_is_watched_before_the_next() -> None:
+    book = runbook.load(ROOT / "runbooks" / "golive.yaml", registered())
+    order = [(each.uses, each.params.get("candidate")) for stage in book.stages for each in stage.steps]
+    moves = [entry for entry in order if entry[0] in ("traffic.shift", "gate.metrics", "release.retire")]
+    shares = [percent for uses, percent in moves if uses == "traffic.shift"]
+    assert shares == sorted(shares) and shares[-1] == 100
+    for at, (uses, _) in enumerate(moves):
+        if uses == "traffic.shift":
+            assert moves[at + 1][0] == "gate.metrics"
+    names = [uses for uses, _ in order]
+    assert names.index("baseline.freeze") < names.index("traffic.shift")
+    assert names.index("gate.signoff") < names.index("release.retire")
+
+
+def test_the_way_back_takes_traffic_first() -> None:
+    book = runbook.load(ROOT / "runbooks" / "rollback.yaml", registered())
+    first, *rest = [each for stage in book.stages for each in stage.steps]
+    assert (first.uses, dict(first.params)) == ("traffic.shift", {"candidate": 0})
+    assert [each.uses for each in rest][-1] == "traffic.close"
