@@ -45,13 +45,13 @@ def fleet(*, gateways: bool = True, user: str = "root") -> Fleet:
         for name in AGENTS
     ]
     ops = Host(name=OPS, site="ams", address="10.9.1.10", role="ops", ssh_user=user, host_key="ssh-ed25519 AAAA")
-    return Fleet(env="lab", hosts=(*hosts, ops))
+    return Fleet(env="unit", hosts=(*hosts, ops))
 
 
 def environment(**settings: Any) -> Environment:
-    """A lab whose policy is production's."""
-    base: dict[str, Any] = {"kind": "lab", "policy": "lab", "terraform": "lab", "release": "3.0.0", "load_release": "1.0.0"}
-    return Environment(name="lab", settings=Settings(**{**base, "load_rate_per_s": 1, **settings}), policy={"gates": {}})
+    """An environment that nothing outside of a test knows, and whose hosts nobody can make: what is not faked fails at once."""
+    base: dict[str, Any] = {"kind": "static", "policy": "none", "terraform": "none", "release": "3.0.0", "load_release": "1.0.0"}
+    return Environment(name="unit", settings=Settings(**{**base, "load_rate_per_s": 1, **settings}), policy={"gates": {}})
 
 
 def release_entry(release: str, slot: str | None = "a", *, active: bool = True, enabled: bool = True) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class Step:
             "note": lambda kind, data: self.facts.append((kind, json.loads(json.dumps(data)))),
             "facts": self.noted,
             "tell": lambda kind, data: self.told.append((kind, data)),
-            "mark": f"lab/{RUN}/{TOKEN}",
+            "mark": f"unit/{RUN}/{TOKEN}",
         }
         return StepContext(**{**base, **change})
 

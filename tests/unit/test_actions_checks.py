@@ -59,16 +59,16 @@ def _disk(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
 def test_a_controller_with_tools_and_room_passes(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda tool: f"/bin/{tool}")
     _disk(monkeypatch, 2.0)
-    outcome = named("checks.controller").apply(step.ctx(), {})
+    outcome = named("checks.controller").apply(step.ctx(env=environment(kind="lab")), {})
     assert outcome.verdict is Verdict.PASS and "podman" in outcome.data["tools"]
-    static = named("checks.controller").apply(step.ctx(env=environment(kind="static")), {})
+    static = named("checks.controller").apply(step.ctx(), {})
     assert static.data["tools"] == ["ssh", "ssh-keygen", "ssh-keyscan"]
 
 
 def test_a_full_disk_and_a_missing_tool_fail(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda tool: None if tool in ("nft", "ssh") else f"/bin/{tool}")
     _disk(monkeypatch, 50)
-    outcome = named("checks.controller").apply(step.ctx(), {})
+    outcome = named("checks.controller").apply(step.ctx(env=environment(kind="lab")), {})
     assert outcome.verdict is Verdict.FAIL and "lacks ssh, nft" in outcome.summary
     monkeypatch.setattr(shutil, "which", lambda tool: f"/bin/{tool}")
     _disk(monkeypatch, 1.9)

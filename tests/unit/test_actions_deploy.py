@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
-from golive import actions, runbook
+from golive import actions, ground, runbook
 from golive.actions import ansible_play
 from golive.actions.port import MARK, Found, registered
 from golive.environment import ROOT
 from golive.errors import Unreachable
 from golive.fleet.ansible import PlayResult
 from golive.gates.verdict import Verdict
+from golive.ground.provision import Provisioned
 from golive.runbook import Runbook
-from golive.verbs import provision as provisioning
-from golive.verbs.result import Result
 from tests.support import action_step
 from tests.support.action_step import AGENTS, NEW, OLD, OPS, RUN, TOKEN, Step, answer, fleet, found, named, use_fleet
 
@@ -30,30 +29,31 @@ step = action_step.step
 
 def _applied(step: Step, monkeypatch: pytest.MonkeyPatch, provision: Any) -> Any:
     monkeypatch.delenv(MARK, raising=False)
-    monkeypatch.setattr(provisioning, "provision", provision)
+    monkeypatch.setattr(ground, "provision", provision)
     return named("terraform.apply").apply(step.ctx(), {})
 
 
-@pytest.mark.parametrize(("exit_code", "verdict"), [(0, Verdict.PASS), (4, Verdict.ERROR), (1, Verdict.ERROR)])
+@pytest.mark.parametrize(("unreachable", "verdict"), [({}, Verdict.PASS), ({"ams-1": "no route"}, Verdict.ERROR)])
 def test_terraform_runs_under_the_mark_and_leaves_none(
-    step: Step, monkeypatch: pytest.MonkeyPatch, exit_code: int, verdict: Verdict
+    step: Step, monkeypatch: pytest.MonkeyPatch, unreachable: dict[str, str], verdict: Verdict
 ) -> None:
     marks: list[str | None] = []
 
-    def provision(env: object) -> Result:
+    def provision(env: object) -> Provisioned:
         marks.append(os.environ.get(MARK))
-        return Result({"changes": [1, 2]}, "two changes", exit_code)
+        return Provisioned(step.fleet, (), unreachable)
 
     outcome = _applied(step, monkeypatch, provision)
-    assert (outcome.verdict, outcome.changed, outcome.summary) == (verdict, 2, "two changes")
-    assert marks == [f"lab/{RUN}/{TOKEN}"] and MARK not in os.environ
+    assert (outcome.verdict, outcome.changed) == (verdict, 0) and "5 hosts" in outcome.summary
+    assert all(name in outcome.summary for name in unreachable)
+    assert marks == [f"unit/{RUN}/{TOKEN}"] and MARK not in os.environ
 
 
 def test_a_terraform_that_fails_leaves_no_mark(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    def provision(env: object) -> Result:
+    def provision(env: object) -> Provisioned:
         raise Unreachable("the provider does not answer")
 
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match="the provider"):
         _applied(step, monkeypatch, provision)
     assert MARK not in os.environ
 
@@ -83,7 +83,7 @@ def test_a_play_passes_only_when_every_host_did_it_all(
     monkeypatch.setattr(ansible_play, "play_step", play_step)
     monkeypatch.setattr(ansible_play, "variables", lambda env: {"of": env.name})
     outcome = named("ansible.play").apply(step.ctx({"playbook": "base.yml"}), {})
-    assert played == [("base.yml", {"of": "lab"})]
+    assert played == [("base.yml", {"of": "unit"})]
     assert outcome.verdict is verdict and said in outcome.summary
 
 
@@ -154,7 +154,8 @@ def test_logs_are_kept_from_whoever_answers(step: Step) -> None:
     assert outcome.verdict is Verdict.PASS and outcome.data["missed"] == ["ams-2", "nyc-1"]
     assert "logs of 2 hosts" in outcome.summary and "not collected from ams-2, nyc-1" in outcome.summary
     assert json.loads((step.workdir / "ams-1.log").read_text()) == {"log of": "ams-1"}
-    assert (step.workdir / "ams-2.log").read_text().startswith("not collected: ams-2: no answer")
+    [left] = step.workdir.glob("ams-2.*")
+    assert left.read_text().startswith("not collected: ams-2: no answer")
     assert all(call.says("--unit", f"dwcp-agent@{NEW}.service") for call in step.hosts.calls)
 
 

@@ -230,7 +230,7 @@ def test_the_selftest_installs_offline_with_hashes_and_nothing_of_this_process(s
     words = (step.env.state / NEW / "install").read_text().split()
     assert {"--offline", "--no-index", "--require-hashes", "--no-cache"} <= set(words)
     inherited = (step.env.state / NEW / "environment").read_text()
-    assert "elsewhere" not in inherited and f"GOLIVE_MARK=lab/{RUN}/{TOKEN}" in inherited
+    assert "elsewhere" not in inherited and f"GOLIVE_MARK=unit/{RUN}/{TOKEN}" in inherited
 
 
 @pytest.mark.parametrize(
