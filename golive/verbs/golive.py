@@ -11,6 +11,7 @@ from typing import Any
 from golive import actions, engine, releases, runbook
 from golive.engine import RunState
 from golive.environment import ROOT, Environment
+from golive.errors import BadInput
 from golive.runbook import Pace, Runbook
 from golive.verbs._ports import ports_of
 from golive.verbs.result import Result
@@ -61,6 +62,8 @@ def golive(
 
 def rollback(env: Environment, *, reason: str, pace: str | None = None, quiet: bool = False) -> Result:
     """Everything back on the incumbent, here or by the process that holds the run."""
+    if not reason.strip():
+        raise BadInput(f"A rollback needs a reason: ./inv rollback --env {env.name} --reason outage.")
     _, back = runbooks()
     speed = Pace.named(pace or env.settings.pace, env.policy)
     said = f"{reason} (by {getpass.getuser()}@{socket.gethostname()})"
