@@ -34,6 +34,8 @@ def on_each(hosts: Sequence[Host], look: Callable[[Host], str], what: str) -> Ou
             return look(host), None
         except GoliveError as error:
             return "", str(error)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return "", f"{host.name}: answered nonsense ({type(error).__name__}: {error})"
 
     with ThreadPoolExecutor(max_workers=min(32, max(1, len(hosts)))) as pool:
         seen: Mapping[str, tuple[str, str | None]] = dict(zip([h.name for h in hosts], pool.map(one, hosts), strict=True))

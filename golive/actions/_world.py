@@ -155,7 +155,9 @@ def slot_of(ctx: StepContext, role: str) -> str:
 
 
 def concluded(answers: Mapping[str, Answer], summary: str) -> Outcome:
-    """PASS when every host did it, FAIL when one refused or could not, ERROR when one did not answer."""
+    """PASS when every host did it, FAIL when one refused or could not, ERROR when one did not answer or none was asked."""
+    if not answers:
+        return Outcome(Verdict.ERROR, f"no host was asked, so nothing is {summary}")
     trouble = [a.trouble for a in answers.values() if a.data is None]
     data = {name: a.data if a.data is not None else {"trouble": a.trouble} for name, a in answers.items()}
     if trouble:

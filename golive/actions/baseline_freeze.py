@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from golive.actions._measure import collector
 from golive.actions._world import release_of
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
-from golive.gates.samples import INCUMBENT
-from golive.gates.spec import duration, parse_policy
+from golive.gates.freshness import problems
+from golive.gates.samples import CANDIDATE, INCUMBENT
+from golive.gates.spec import GateSpec, duration, parse_policy
 from golive.gates.verdict import Verdict
 
 __all__ = ["BaselineFreeze"]
@@ -50,12 +51,14 @@ class BaselineFreeze:
             end = ctx.clock.monotonic() + lasts
             while ctx.clock.monotonic() < end:
                 ctx.sleep(min(2.0, max(0.0, end - ctx.clock.monotonic())))
+                watch.window(ctx.clock.now().timestamp())  # a client that restarts between two reads is told by its boots
                 ctx.tell("baseline", {"left_s": round(end - ctx.clock.monotonic(), 1)})
             window = watch.window(ctx.clock.now().timestamp())
-        gaps = [str(gap) for gap in window.problems] + [str(c.problem) for c in window.clients if c.problem]
+        gaps = list(problems(window, GateSpec.model_validate({"for": "1s", "restarts": 0}), policy))
+        gaps += [str(gap) for gap in window.problems] + [str(c.problem) for c in window.clients if c.problem]
         if gaps:
             return Outcome(Verdict.ERROR, f"no baseline: {gaps[0]}", {"gaps": gaps})
-        mine = window.samples
+        mine = window.samples.by(CANDIDATE)
         if len(mine) < _LEAST:
             return Outcome(Verdict.INCONCLUSIVE, f"only {len(mine)} requests in {lasts:.0f} s; a baseline needs {_LEAST}")
         failed = int(mine.failed.sum())

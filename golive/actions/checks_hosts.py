@@ -37,7 +37,7 @@ class ChecksHosts(Check):
         fleet = ctx.fleet()
         shell = world(ctx.env, fleet).shell
         serving = release_of(ctx, "incumbent") if ctx.incumbent else None
-        slot = slot_of(ctx, "incumbent")
+        slot = slot_of(ctx, "incumbent") if serving else ""
 
         with client(ctx.env) as opened:
 

@@ -32,6 +32,8 @@ class ChecksMonitoring(Check):
             ctx.check()
             try:
                 trouble, data = self._look(ctx)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                trouble, data = f"Prometheus answered nonsense ({type(error).__name__}: {error})", {}
             except Held as error:
                 trouble, data = str(error), {}
             if not trouble or time.monotonic() > deadline:

@@ -41,10 +41,10 @@ class LogsCollect:
         shell, missed = world(ctx.env, ctx.fleet()).shell, []
         words = ("journalctl", "--unit", unit, "--output", "short-iso", "--no-pager", "--lines", str(_LINES))
         ctx.workdir.mkdir(parents=True, exist_ok=True)
-        for name, got in shell.each(hosts, command(hosts[0], *words), timeout_s=60).items():
+        for name, got in shell.each(hosts, command(hosts[0], *words), timeout_s=60).items() if hosts else ():
             if isinstance(got, GoliveError) or got.rc != 0:
                 missed.append(name)
-                (ctx.workdir / f"{name}.log").write_text(f"not collected: {got}\n", encoding="utf-8")
+                (ctx.workdir / f"{name}.missed").write_text(f"not collected: {got}\n", encoding="utf-8")
             else:
                 (ctx.workdir / f"{name}.log").write_bytes(got.stdout)
         kept = f"logs of {len(hosts) - len(missed)} hosts in {ctx.workdir}"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from golive.actions._traffic import traffic
 from golive.actions._world import change, concluded, hosts_for, release_of, slot_of
 from golive.actions.port import Finding, Findings, Found, Outcome, Reach, StepContext, action
 from golive.actions.release_activate import units
@@ -40,11 +41,10 @@ class ReleaseRetire:
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
         old, hosts = release_of(ctx, "incumbent"), hosts_for(ctx, "incumbent")
-        for outcome in (
-            concluded(change(ctx, ctx.fleet().gateways, "slot", "disable", slot_of(ctx, "incumbent")), "slot closed"),
-            concluded(change(ctx, hosts, "deactivate", old, timeout_s=120), "stopped"),
-            concluded(change(ctx, hosts, "prune", "--keep", str(ctx.env.settings.keep_releases)), "pruned"),
-        ):
+        slot: Any = slot_of(ctx, "incumbent")
+        traffic(ctx).disable(slot)  # raises, naming the point, while the old release has a share anywhere
+        for words, what in ((("deactivate", old), "stopped"), (("prune", "--keep", str(ctx.env.settings.keep_releases)), "pruned")):
+            outcome = concluded(change(ctx, hosts, *words, timeout_s=120), what)
             if outcome.verdict is not Verdict.PASS:
                 return outcome
         ctx.note("releases.pruned", {"step": ctx.step, "kept": ctx.env.settings.keep_releases})

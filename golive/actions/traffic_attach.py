@@ -73,7 +73,7 @@ class TrafficAttach:
         candidate_share = 0
         if role == "incumbent" and slot == port.candidate_slot:
             candidate_share = 100  # candidate and incumbent are one: the release is live already
-        if role == "candidate" and any(_share(w, slot) for w in port.read().values()):
+        if role == "candidate" and any(_share(w, slot) != 0 for w in port.read().values()):
             # Nothing is labelled or let in while the slot has a share left over from an earlier run.
             journaled(ctx, port.shift(0, stage=ctx.stage).weights)
         port.label(slot, wanted)

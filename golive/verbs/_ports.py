@@ -123,14 +123,13 @@ class AlertWatcher:
                 try:
                     answer = get(opened, f"https://{ops.address}:9090/api/v1/alerts", ops.name)
                     alerts: list[dict[str, Any]] = answer.json()["data"]["alerts"]
-                except (Unreachable, ValueError, KeyError, TypeError):
+                    firing = [(alert["labels"], alert.get("annotations") or {}) for alert in alerts if alert["state"] == "firing"]
+                    both = {labels.get("alertname") for labels, _ in firing if ctx.incumbent and labels.get("release") == ctx.incumbent}
+                except (Unreachable, ValueError, KeyError, TypeError, AttributeError):
                     continue
-                firing = [alert for alert in alerts if alert.get("state") == "firing"]
-                both = {alert["labels"].get("alertname") for alert in firing if alert["labels"].get("release") == ctx.incumbent}
-                for alert in firing:
-                    labels = alert["labels"]
+                for labels, notes in firing:
                     if labels.get("release") == ctx.candidate and labels.get("alertname") in _TRIGGERS - (both - {"DwcpCorruption"}):
                         where = f" on {labels['host']}" if "host" in labels else ""
-                        said = alert.get("annotations", {}).get("summary", "")
+                        said = notes.get("summary", "")
                         self._seen = Trigger(self.name, f"{labels.get('alertname')}{where}: {said}", data=labels)
                         return

@@ -391,3 +391,25 @@ def test_monitoring_gets_the_time_to_settle(step: Step, monkeypatch: pytest.Monk
     web(monkeypatch, checks_monitoring, healing)
     assert named("checks.monitoring").apply(step.ctx(), {}).verdict is Verdict.PASS
     assert looks.count("/-/ready") == 4
+
+
+def test_hosts_can_be_checked_before_anything_serves(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = _healthy(step, monkeypatch)
+    outcome = named("checks.hosts").apply(step.ctx(ctx.params, incumbent=None), {})
+    assert outcome.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/objects/"])
+def test_an_agent_that_answers_nonsense_is_named(step: Step, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    def spoil(request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        return httpx.Response(201 if request.method == "PUT" else 200, text="<html>") if path in request.url.path else answer
+
+    outcome = _smoke(step, monkeypatch, _Agents(step, spoil))
+    assert outcome.verdict is Verdict.FAIL and "ams-2: " in outcome.summary
+
+
+def test_a_page_of_something_else_is_no_monitoring(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks_monitoring, "_SETTLE_S", -1)
+    web(monkeypatch, checks_monitoring, lambda request: httpx.Response(200, text="<html>"))
+    outcome = named("checks.monitoring").apply(step.ctx(), {})
+    assert outcome.verdict is not Verdict.PASS and "Prometheus" in outcome.summary

@@ -10,7 +10,7 @@ import pytest
 
 from golive import actions, ground, runbook
 from golive.actions import ansible_play
-from golive.actions.port import MARK, Found, registered
+from golive.actions.port import MARK, Finding, Found, registered
 from golive.environment import ROOT
 from golive.errors import Unreachable
 from golive.fleet.ansible import PlayResult
@@ -215,3 +215,15 @@ def test_the_way_back_takes_traffic_first() -> None:
     first, *rest = [each for stage in book.stages for each in stage.steps]
     assert (first.uses, dict(first.params)) == ("traffic.shift", {"candidate": 0})
     assert [each.uses for each in rest][-1] == "traffic.close"
+
+
+def test_a_host_whose_log_was_missed_is_not_done(step: Step) -> None:
+    step.hosts.silent.add("ams-2")
+    collect, ctx = named("logs.collect"), step.ctx({"release": "candidate"})
+    collect.apply(ctx, collect.probe(ctx))
+    assert found(collect.probe(ctx)) == {**dict.fromkeys(AGENTS, Found.DONE), "ams-2": Found.ABSENT}
+
+
+def test_logs_of_an_unknown_fleet_do_not_stop_the_way_back(step: Step) -> None:
+    todo = {"environment": Finding(Found.UNKNOWN, "the fleet cannot be read")}
+    assert named("logs.collect").apply(step.ctx({"release": "candidate"}), todo).verdict is not Verdict.FAIL

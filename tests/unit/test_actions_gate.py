@@ -366,3 +366,34 @@ def test_signoff_errs_on_no_data(step: Step, monkeypatch: pytest.MonkeyPatch, wh
 
 def test_the_least_of_a_baseline_is_what_its_p99_needs() -> None:
     assert baseline_freeze._LEAST * 0.01 >= 5
+
+
+def test_requests_of_another_release_are_no_baseline(step: Step, measured: Measured) -> None:
+    """They are journaled as the incumbent's, so none of another release may be among them."""
+    measured.load(20, release=OLD)
+    measured.load(20, release=NEW)
+    if _freeze(step).verdict is Verdict.PASS:
+        assert len(frozen_baseline(step.ctx())) < 850
+
+
+def test_a_baseline_that_a_client_forgot_a_part_of_is_none(step: Step, measured: Measured) -> None:
+    measured.load(40, release=OLD)
+    client = measured.clients["nyc-2"]
+    client.samples = client.samples[200:]
+    outcome = _freeze(step)
+    assert outcome.verdict is not Verdict.PASS and not step.noted("baseline")
+
+
+def test_a_client_that_restarted_leaves_no_baseline(step: Step, measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured.load(40, release=OLD)
+    client, real = measured.clients["nyc-2"], _Live.after
+
+    def after(self: _Live, seq: int) -> Page | NoData:
+        if self is client and self.boot == "boot-1" and step.clock.now().timestamp() > measured.start + 10:
+            self.boot, self.samples = "boot-2", [[seq - 500, *row] for seq, *row in self.samples if seq > 500]
+        return real(self, seq)
+
+    monkeypatch.setattr(_Live, "after", after)
+    outcome = _freeze(step)
+    assert client.boot == "boot-2"
+    assert outcome.verdict is not Verdict.PASS and not step.noted("baseline")

@@ -152,36 +152,56 @@ def _retired(step: Step) -> list[tuple[str, str]]:
     return [(call.words[1], call.host) for call in step.hosts.calls]
 
 
-def test_retiring_closes_the_slot_then_stops_then_prunes(step: Step) -> None:
-    step.slots()
+def _live_at_100(step: Step) -> None:
+    step.serving(share=100)
     for host in AGENTS:
         step.hosts.releases[host] = [release_entry(OLD, "a")]
+
+
+def test_retiring_closes_the_slot_then_stops_then_prunes(step: Step) -> None:
+    _live_at_100(step)
     retire, ctx = named("release.retire"), step.ctx({"release": "incumbent"})
     todo = retire.probe(ctx)
     assert set(found(todo).values()) == {Found.ABSENT}
     step.hosts.calls.clear()
     assert retire.apply(ctx, todo).verdict is Verdict.PASS
-    order = [*(("slot", h) for h in GATEWAYS), *(("deactivate", h) for h in AGENTS), *(("prune", h) for h in AGENTS)]
-    assert _retired(step) == order
-    assert all(call.says("disable", "a") for call in step.hosts.calls[: len(GATEWAYS)])
+    assert not any(point.slots["a"].is_in for point in step.points.values())
+    assert all(point.slots["b"].is_in for point in step.points.values())
+    assert _retired(step) == [*(("deactivate", h) for h in AGENTS), *(("prune", h) for h in AGENTS)]
     assert all(call.says("--keep", "3") for call in step.hosts.calls[-len(AGENTS) :])
     assert set(found(retire.probe(ctx)).values()) == {Found.DONE}
 
 
-@pytest.mark.parametrize("verb", ["slot", "deactivate", "prune"])
+def test_a_release_that_still_has_a_share_is_not_retired_and_nothing_is_stopped(step: Step) -> None:
+    _live_at_100(step)
+    step.points[GATEWAYS[1]].slot_b = 90
+    with pytest.raises(Refused, match=GATEWAYS[1]):
+        named("release.retire").apply(step.ctx({"release": "incumbent"}), dict.fromkeys(AGENTS, Finding(Found.ABSENT)))
+    assert not step.hosts.calls and not step.noted("releases.pruned")
+
+
+def test_a_silent_gateway_keeps_the_incumbent_running(step: Step) -> None:
+    _live_at_100(step)
+    step.points[GATEWAYS[1]].silent = True
+    with pytest.raises(Unreachable, match=GATEWAYS[1]):
+        named("release.retire").apply(step.ctx({"release": "incumbent"}), dict.fromkeys(AGENTS, Finding(Found.ABSENT)))
+    assert not step.hosts.calls
+
+
+@pytest.mark.parametrize("verb", ["deactivate", "prune"])
 @pytest.mark.parametrize("how", ["refuses", "is silent"])
 def test_a_release_whose_retiring_was_cut_short_is_not_retired(step: Step, verb: str, how: str) -> None:
-    step.slots()
-    for host in AGENTS:
-        step.hosts.releases[host] = [release_entry(OLD, "a")]
+    _live_at_100(step)
     retire, ctx = named("release.retire"), step.ctx({"release": "incumbent"})
     todo = retire.probe(ctx)
+    step.hosts.calls.clear()
     if how == "refuses":
-        step.hosts.refusing["nyc-1", verb] = "the slot has 100 %"
+        step.hosts.refusing["nyc-1", verb] = "not now"
     else:
         step.hosts.special = lambda call: Unreachable("nyc-1: no answer") if call.host == "nyc-1" and call.says(verb) else None
     outcome = retire.apply(ctx, todo)
     assert outcome.verdict is (Verdict.FAIL if how == "refuses" else Verdict.ERROR) and "nyc-1" in outcome.summary
+    assert {call.words[1] for call in step.hosts.calls} == ({"deactivate"} if verb == "deactivate" else {"deactivate", "prune"})
     assert not step.noted("releases.pruned")
     assert set(found(retire.probe(ctx)).values()) != {Found.DONE}
 

@@ -250,3 +250,10 @@ def _differing(monkeypatch: pytest.MonkeyPatch, *, runtime: int | None) -> None:
 
     monkeypatch.setattr(FakeTraffic, "_weights", staticmethod(weights))
     monkeypatch.setattr(FakeTraffic, "shift", shift)
+
+
+def test_a_share_that_is_unknown_goes_before_a_candidate_comes(step: Step, monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
+    step.serving(attached=False)
+    _differing(monkeypatch, runtime=None)
+    named("traffic.attach").apply(step.ctx({"release": "candidate"}), _TODO)
+    assert calls[0] == "shift 0"

@@ -231,3 +231,10 @@ def test_a_stopped_watcher_asks_no_more(step: Step, monkeypatch: pytest.MonkeyPa
         _until(lambda: seen)
     assert not [thread for thread in threading.enumerate() if thread.name == "alerts"]
     assert watcher.poll() is None
+
+
+@pytest.mark.parametrize("said", [[{"state": "firing"}], ["nonsense"], None], ids=["no labels", "no object", "no list"])
+def test_an_answer_without_sense_does_not_end_the_watch(step: Step, monkeypatch: pytest.MonkeyPatch, said: object) -> None:
+    nonsense = httpx.Response(200, json={"status": "success", "data": {"alerts": said}})
+    with _watching(step, monkeypatch, nonsense, [_alert("DwcpAgentDown")]) as (watcher, _):
+        assert _until(watcher.poll, 1)
