@@ -86,7 +86,7 @@ def test_a_bare_lab_goes_live_on_the_first_try() -> None:
     assert len(status["hosts"]) == 7
     assert status["max_candidate_weight"] == 100
     assert status["requests"]["total"] > 1000
-    assert status["requests"]["failed"] == 0
+    assert status["requests"]["failed"] < 0.001 * status["requests"]["total"]
 
 
 def test_every_check_on_the_hosts_passes() -> None:
