@@ -108,7 +108,7 @@ def _sentence(env: Environment, state: RunState) -> str:
     if state.outcome == "succeeded":
         return f"{state.release} is live in {env.name} at 100 %, {state.incumbent or 'nothing'} is retired. Report: {report}"
     if state.outcome == "rolled-back":
-        why = (state.rollback or {}).get("reason", "")
+        why = str((state.rollback or {}).get("reason", "")).rstrip(".")
         return f"Rolled back: {why}. {state.incumbent} serves everything in {env.name}. Report: {report}"
     if state.outcome == "held":
         held = state.held or {}
