@@ -52,10 +52,9 @@ class GateMetrics:
                 if look.verdict is Verdict.FAIL:
                     return _said(ctx, look.verdict, look.summary, look.to_json(), start, len(earlier))
             decision = judge.decide(watch.window(ctx.clock.now().timestamp()), attempt=len(earlier))
-        outcome = _said(ctx, decision.verdict, decision.summary, decision.to_json(), start, len(earlier))
         if decision.verdict is Verdict.PASS:
-            _passed(ctx)
-        return outcome
+            _passed(ctx)  # before the gate is journaled: it is no PASS while the gateways do not agree
+        return _said(ctx, decision.verdict, decision.summary, decision.to_json(), start, len(earlier))
 
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "a watch leaves nothing behind")

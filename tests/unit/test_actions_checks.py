@@ -39,7 +39,7 @@ def test_a_check_passes_only_when_every_host_was_right(step: Step) -> None:
     hosts = step.fleet.agents
     assert on_each(hosts[:2], look, "looks").verdict is Verdict.PASS
     outcome = on_each(hosts, look, "looks")
-    assert outcome.verdict is Verdict.FAIL and outcome.summary == "looks: nyc-1: no answer (and 1 more)"
+    assert outcome.verdict is Verdict.FAIL and outcome.summary == "looks: nyc-2: wrong (and 1 more)"
     assert outcome.data["hosts"] == {"ams-1": "fine", "ams-2": "fine", "nyc-1": "nyc-1: no answer", "nyc-2": "nyc-2: wrong"}
     assert on_each([], look, "looks").verdict is Verdict.ERROR
 
@@ -413,3 +413,26 @@ def test_a_page_of_something_else_is_no_monitoring(step: Step, monkeypatch: pyte
     web(monkeypatch, checks_monitoring, lambda request: httpx.Response(200, text="<html>"))
     outcome = named("checks.monitoring").apply(step.ctx(), {})
     assert outcome.verdict is not Verdict.PASS and "Prometheus" in outcome.summary
+
+
+@pytest.mark.parametrize(
+    ("silent", "wrong", "verdict", "named"),
+    [
+        ({"ams-2"}, set(), Verdict.ERROR, "ams-2"),
+        ({"ams-2"}, {"nyc-1"}, Verdict.FAIL, "nyc-1"),
+        (set(), {"nyc-1"}, Verdict.FAIL, "nyc-1"),
+        (set(), set(), Verdict.PASS, "hosts"),
+    ],
+)
+def test_silence_is_an_error_and_a_wrong_answer_a_failure(
+    step: Step, silent: set[str], wrong: set[str], verdict: Verdict, named: str
+) -> None:
+    def look(host: Host) -> str:
+        if host.name in silent:
+            raise Unreachable(f"{host.name}: no answer")
+        if host.name in wrong:
+            raise Refused(f"{host.name}: says no")
+        return "well"
+
+    outcome = on_each(list(step.ctx().fleet().agents), look, "a look")
+    assert outcome.verdict is verdict and named in outcome.summary

@@ -257,7 +257,7 @@ def test_gateways_that_disagree_let_nothing_pass(step: Step, measured: Measured)
     step.points["nyc-1"].slot_b = 50
     with pytest.raises(Refused, match="do not agree"):
         named("gate.metrics").apply(_watch(step), {})
-    assert not step.noted("traffic.passed")
+    assert not step.noted("traffic.passed") and not step.noted("gate")
     assert all(point.lease and point.lease["passed"] == 0 for point in step.points.values())
 
 
