@@ -12,6 +12,7 @@ from golive import actions, engine, releases, runbook
 from golive.engine import RunState
 from golive.environment import ROOT, Environment
 from golive.errors import BadInput
+from golive.lab import keys
 from golive.runbook import Pace, Runbook
 from golive.verbs._ports import ports_of
 from golive.verbs.result import Result
@@ -42,6 +43,9 @@ def golive(
     """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over."""
     forward, back = runbooks()
     speed = Pace.named(pace or env.settings.pace, env.policy)
+    if env.is_lab:
+        # The lab signs what it builds: its first go-live comes before anything was provisioned.
+        keys.ensure(env)
     candidate, incumbent, load = _ids(env, release)
     with _shown(env, quiet) as tell:
         state = engine.run(
