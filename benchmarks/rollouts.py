@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/rollouts.py --good 10 --bad 3 --half 1 --out docs/results/rollouts.json
 
-Every rollout is `./inv golive --env lab`, a real one. A good one takes the version live that is not (2.9.0 and 3.0.0 in turn, each against the
-other); a bad one is a release with a planted defect. What is counted comes from the load clients and the journal. The result is written
-after every rollout, so that an interrupted series loses nothing; `--out` of an earlier one goes on where that ended.
+Every rollout is `./inv golive --env lab`, a real one. A good one takes the version live that is not (2.9.0 and 3.0.0 in turn, each
+against the other); a bad one is a release with a planted defect. What is counted comes from the load clients and the journal. The result
+is written after every rollout, so that an interrupted series loses nothing; `--out` of an earlier one goes on where that ended.
 """
 
 from __future__ import annotations

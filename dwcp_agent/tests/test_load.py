@@ -240,6 +240,18 @@ def test_plan_keeps_rate_mix_and_sessions(people: dict[str, Files]) -> None:
     assert Counter(len({due.name for due in plan if due.op == op}) for op in SIZES) == Counter([200, 200, 20])
 
 
+def test_plan_adds_the_control_lane_to_the_rate_with_sessions_of_its_own(people: dict[str, Files]) -> None:
+    config = settings(people, "https://x", rate_per_s=60, control_share=0.1)
+    plan = list(islice(Plan(config, random.Random(3)), 20_000))
+    control, users = ([due for due in plan if due.control is lane] for lane in (True, False))
+    seconds = sum(due.after_s for due in plan)
+    assert len(users) / seconds == pytest.approx(60, rel=0.05)
+    assert len(control) / seconds == pytest.approx(6, rel=0.1)
+    assert not {due.session for due in control} & {due.session for due in users}
+    assert Counter(due.op for due in control)["put_4k"] / len(control) == pytest.approx(0.70, abs=0.04)
+    assert not any(due.control for due in islice(Plan(settings(people, "https://x"), random.Random(3)), 1000))
+
+
 def test_payloads_differ_and_shrink_like_state_does() -> None:
     payloads = Payloads(SIZES, random.Random(5))
     for op, size in SIZES.items():

@@ -38,8 +38,9 @@ class GateMetrics:
         judge = Judge(spec, policy)
         earlier = _open_decisions(ctx)
         start = float(earlier[0]["start"]) if earlier else ctx.clock.now().timestamp()
-        baseline = frozen_baseline(ctx) if spec.against == "baseline" else None
-        incumbent = release_of(ctx, "incumbent") if spec.against == "incumbent" else None
+        # A baseline that is not asked for is printed where there is one; the incumbent answers the control lane also without users.
+        baseline = frozen_baseline(ctx) if spec.against == "baseline" or ctx.facts("baseline") else None
+        incumbent = release_of(ctx, "incumbent") if spec.against == "incumbent" else ctx.incumbent
         lasts = ctx.pace.watch(spec.for_).total_seconds()
         roles: dict[str, Any] = {"candidate": ctx.candidate, "incumbent": incumbent, "baseline": baseline}
         with collector(ctx, policy, **roles, start=start, histogram=spec.latency_from == "histogram") as watch:

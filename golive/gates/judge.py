@@ -46,6 +46,7 @@ class Judge:
             *early.facts(window, self.spec),
             *early.tests(window, self.spec, self.policy, shift),
             *claims.claims(window, self.spec, self.policy, shift, alpha, alarm),
+            *self._since_baseline(window),
         ]
         problems = freshness.problems(window, self.spec, self.policy)
         verdict = worst([*_deciding(lines), *([Verdict.ERROR] if problems else [])])
@@ -58,6 +59,31 @@ class Judge:
         if self.spec.against == "baseline" and window.baseline is not None:
             return compare(mine, window.baseline, same_time=False)
         return None
+
+    def _since_baseline(self, window: Window) -> list[Line]:
+        """What changed since the baseline, printed beside what decides: the machines' own drift is in it."""
+        if self.spec.against != "incumbent" or self.spec.degradation is None or window.baseline is None:
+            return []
+        shift = compare(window.samples.by(CANDIDATE), window.baseline, same_time=False)
+        if not shift.usable:
+            return []
+        limit = self.spec.degradation
+        note = f"since the baseline, n = {shift.n_other:,}; printed only: hosts and network may have changed since"
+        verdict = Verdict.PASS if shift.ratio < 1 + limit.value else Verdict.INCONCLUSIVE
+        return [
+            Line(
+                "latency since baseline",
+                verdict,
+                shift.n,
+                "ratio",
+                shift.ratio,
+                None,
+                1 + limit.value,
+                limit.text,
+                decides=False,
+                note=note,
+            )
+        ]
 
 
 def _deciding(lines: list[Line]) -> list[Verdict]:

@@ -94,6 +94,7 @@ def describe(gateway: Gateway, files: LeaseFiles) -> dict[str, Any]:
         "problem": problem,
         "last": record,
         "slots": slots,
+        "control": gateway.control(),
         "lease": None if lease is None else vars(lease),
         "guard": files.guard(),
         "guard_age_s": files.guard_age_s(),
@@ -211,7 +212,8 @@ def _lease_open(call: Call) -> dict[str, Any]:
         acknowledged = files.acknowledge_guard()
         changed = files.write(Lease(options.run, options.token, options.candidate_slot, options.passed, options.ttl))
         files.beat(options.run, options.token)
-        return {**describe(gateway, files), "changed": changed or acknowledged}
+        laid = gateway.set_control("a" if options.candidate_slot == "b" else "b")
+        return {**describe(gateway, files), "changed": changed or acknowledged or laid}
 
 
 @verb(
@@ -232,8 +234,10 @@ def _lease_pass(call: Call) -> dict[str, Any]:
 
 @verb("lease close", help="the guard leaves everything alone", changes=True)
 def _lease_close(call: Call) -> dict[str, Any]:
-    with Gateway(call.places).locked():
-        return {"changed": LeaseFiles(call.places).close()}
+    gateway = Gateway(call.places)
+    with gateway.locked():
+        taken_up = gateway.set_control(None)
+        return {"changed": LeaseFiles(call.places).close() or taken_up}
 
 
 def _beat_arguments(parser: argparse.ArgumentParser) -> None:

@@ -109,7 +109,8 @@ def _venv(lock: Lock, files: Path, target: Path, bundle: Bundle) -> None:
         [uv, "pip", "install", *common, *checked, *where],
     ):
         try:
-            done = lock.run(command, env=environment, umask=0o022, timeout=_UV_S)
+            # What serves on this host comes first: unpacking and compiling take what is left.
+            done = lock.run(["nice", "-n", "19", *command], env=environment, umask=0o022, timeout=_UV_S)
         except subprocess.TimeoutExpired:
             raise Refused(f"uv {command[1]} did not end within {_UV_S:g} s; nothing was installed.") from None
         except OSError as error:

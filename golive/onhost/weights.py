@@ -34,6 +34,11 @@ _NO_SLOTS = {slot: {"in": False, "release": None} for slot in SLOTS}
 _NO_WEIGHT = {"seq": 0, "slot_b": 0, "from": 0, "at": None, "token": 0, "run": None, "stage": None, "by": None}
 
 
+def _lane(slot: str | None) -> str:
+    """How the slots' map says where the control lane leads."""
+    return f"slot_{slot}" if slot else "none"
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in ``path``; None when there is no such file. Raises Refused when it does not hold one."""
     try:
@@ -165,8 +170,33 @@ class Gateway:
         to_b: int = self.record()["slot_b"]
         return to_b if slot == "b" else 100 - to_b
 
+    def control(self) -> str | None:
+        """The slot that the control lane leads to, as recorded; None while it leads nowhere of its own."""
+        slot = (read_json(self._slots_file) or {}).get("control")
+        return slot if slot in SLOTS else None
+
+    def set_control(self, slot: str | None) -> bool:
+        """The control lane leads to ``slot`` if that is in, else nowhere of its own; says whether anything changed.
+
+        Where agents admit sessions themselves there is no such lane. Taken up also while HAProxy is down: it starts from the map on disk.
+        """
+        if isinstance(self.runtime, AdmissionRuntime):
+            return False
+        slots = self.slots()
+        wanted = slot if slot is not None and slots[slot]["in"] else None
+        changed = self.control() != wanted
+        self._record_slots(slots, wanted)
+        try:
+            self.runtime.set_map(self.slots_map, "control", _lane(wanted))
+        except Refused:
+            if wanted is not None:
+                raise
+        return changed
+
     def set_slot_in(self, slot: str, is_in: bool) -> bool:
         """``slot`` is in or out, in HAProxy and on disk; says whether anything changed."""
+        if not is_in and self.control() == slot:
+            self.set_control(None)
         slots = self.slots()
         changed = slots[slot]["in"] is not is_in
         slots[slot]["in"] = is_in
@@ -175,7 +205,7 @@ class Gateway:
             if server.out is is_in:
                 self.runtime.set_server_out(f"slot_{slot}", name, out=not is_in)
                 changed = True
-        self._record_slots(slots)
+        self._record_slots(slots, self.control())
         return changed
 
     def label(self, slot: str, release: str) -> bool:
@@ -184,7 +214,7 @@ class Gateway:
         changed: bool = slots[slot]["release"] != release
         slots[slot]["release"] = release
         self.runtime.set_map(self.releases_map, f"slot_{slot}", release)
-        self._record_slots(slots)
+        self._record_slots(slots, self.control())
         return changed
 
     # -- both ------------------------------------------------------------------------------------------------------------------
@@ -216,6 +246,11 @@ class Gateway:
                 if not state.out:
                     self.runtime.set_server_out(name, server, out=True)
                     done.append(f"{name}/{server}: out")
+        if isinstance(self.runtime, Runtime):
+            lane = _lane(self.control())
+            if self.runtime.show_map(self.slots_map).get("control") != lane:
+                self.runtime.set_map(self.slots_map, "control", lane)
+                done.append(f"control lane: {lane}")
         return done
 
     # -- inside ----------------------------------------------------------------------------------------------------------------
@@ -263,17 +298,19 @@ class Gateway:
         if not known or known[-1].get("seq", 0) < last["seq"]:
             durable.append_line(self.history_file, last)
 
-    def _record_slots(self, slots: dict[str, dict[str, Any]]) -> None:
-        if read_json(self._slots_file) != slots:
-            durable.write_json(self._slots_file, slots)
+    def _record_slots(self, slots: dict[str, dict[str, Any]], control: str | None) -> None:
+        recorded = {**slots, "control": control}
+        if read_json(self._slots_file) != recorded:
+            durable.write_json(self._slots_file, recorded)
         self._render_maps()
 
     def _render_maps(self) -> bool:
         slots = self.slots()
+        ways = {f"slot_{slot}": "in" if slots[slot]["in"] else "out" for slot in SLOTS}
         wrote = [
             self._write_map(self.weights_map, {"slot_b": str(self.record()["slot_b"])}),
             self._write_map(self.releases_map, {f"slot_{slot}": slots[slot]["release"] or "none" for slot in SLOTS}),
-            self._write_map(self.slots_map, {f"slot_{slot}": "in" if slots[slot]["in"] else "out" for slot in SLOTS}),
+            self._write_map(self.slots_map, {**ways, "control": _lane(self.control())}),
         ]
         return any(wrote)
 

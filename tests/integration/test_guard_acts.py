@@ -209,6 +209,62 @@ def test_a_closed_lease_is_left_alone(guard: Guarded) -> None:
     assert guard.share() == 50
 
 
+def lane(guard: Guarded, role: str = "load", number: int = 40) -> set[str]:
+    """Which slots answer requests on the control lane."""
+    client = guard.world.client(role)
+    return {guard.world.ask(f"lane-{n}", client=client, X_DWCP_Lane="control")[2]["slot"] for n in range(number)}
+
+
+def test_while_a_lease_is_open_the_control_lane_leads_to_the_incumbent_whatever_the_weight(guard: Guarded) -> None:
+    guard.lease(share=100, passed=50)
+    assert lane(guard) == {"a"}
+    assert set(guard.world.slots_of([f"user-{n}" for n in range(40)]).values()) == {"b"}
+    assert guard.world.get()["control"] == "a"
+    told = guard.world.ask("lane-1", X_DWCP_Lane="control")[2]["headers"]
+    assert "x-dwcp-lane" not in told
+    assert guard.world.ask("lane-1", X_DWCP_Lane="control")[1]["x-dwcp-release"] == "release-a"
+    guard.change("lease", "close")
+    assert lane(guard) == {"b"}
+    assert guard.world.get()["control"] is None
+
+
+def test_users_cannot_choose_the_control_lane(guard: Guarded) -> None:
+    guard.lease(share=100, passed=50)
+    assert lane(guard, role="operator") == {"b"}
+
+
+def test_a_slot_that_is_taken_out_takes_the_control_lane_with_it(guard: Guarded) -> None:
+    guard.lease(share=100, passed=50)
+    try:
+        guard.change("slot", "disable", "a")
+        assert lane(guard) == {"b"}
+    finally:
+        guard.change("slot", "enable", "a", "--up", "10")
+    assert lane(guard) == {"b"}
+
+
+def test_the_guard_puts_the_control_lane_right_and_a_restarted_haproxy_knows_it(guard: Guarded) -> None:
+    guard.lease(share=100, passed=50)
+    slots = guard.world.root / "var/lib/dwcp/gateway/slots.map"
+    guard.world.runtime(f"set map {slots} control none")
+    until(lambda: lane(guard, number=5) == {"a"}, "put right")
+    guard.world.stop_haproxy()
+    guard.world.start_haproxy()
+    until(lambda: guard.world.up("a") and guard.world.up("b"), "all agents are up")
+    assert lane(guard) == {"a"}
+
+
+def test_a_lease_is_closed_also_while_haproxy_is_down(guard: Guarded) -> None:
+    guard.lease(share=0, passed=0)
+    guard.world.stop_haproxy()
+    try:
+        guard.change("lease", "close")
+    finally:
+        guard.world.start_haproxy()
+        until(lambda: guard.world.up("a") and guard.world.up("b"), "all agents are up")
+    assert guard.world.get()["control"] is None
+
+
 def test_a_guard_killed_between_its_two_steps_finishes_after_its_restart(guard: Guarded) -> None:
     guard.lease(share=50, passed=10)
     guard.monitoring.firing = ["release-b"]

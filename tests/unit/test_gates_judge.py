@@ -92,6 +92,21 @@ def test_an_identical_candidate_passes_and_says_with_what_numbers() -> None:
     assert _line(decision, "latency_p99").verdict is Verdict.PASS
 
 
+def test_a_machine_that_got_slower_since_the_baseline_is_printed_and_not_blamed_on_the_candidate() -> None:
+    before = replace(_samples(seed=2, share=0.0), latency=_samples(seed=2, share=0.0).latency / 1.5)
+    decision = _judge().decide(_window(baseline=before))
+    assert decision.verdict is Verdict.PASS, decision.summary
+    line = _line(decision, "latency since baseline")
+    assert line.estimate == pytest.approx(1.5, rel=0.1) and not line.decides and "may have changed" in line.note
+    assert "latency since baseline" not in [line.metric for line in _judge().decide(_window()).lines]
+
+
+def test_without_users_the_incumbent_is_compared_by_what_it_answers_on_the_control_lane() -> None:
+    assert _judge().decide(_window(_samples(share=0.9))).verdict is Verdict.PASS
+    slow = _judge().decide(_window(_samples(share=0.9, slower=1.4)))
+    assert slow.verdict is Verdict.FAIL and slow.trigger in ("latency", "latency (early)")
+
+
 def test_a_look_never_passes() -> None:
     assert _judge().look(_window()).verdict is Verdict.INCONCLUSIVE
 

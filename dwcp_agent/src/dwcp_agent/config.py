@@ -144,6 +144,8 @@ class LoadConfig(_Strict):
     gateway: str = Field(pattern=r"^https://[^/\s]+$")
     tls: Tls
     rate_per_s: float = Field(gt=0, le=10_000)
+    control_share: float = Field(default=0, ge=0, le=1)
+    """Requests on the control lane, in addition, as a share of ``rate_per_s``: they go to the incumbent while a candidate is judged."""
     listen: str
     port: int = Field(default=7450, ge=1, le=65535)
     timeout_s: Seconds = 5

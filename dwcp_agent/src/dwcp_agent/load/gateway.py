@@ -70,6 +70,8 @@ class Gateway:
     async def do(self, due: Due, due_at: float, payload: Payload, outcome: Outcome) -> None:
         """Carries out ``due`` and fills ``outcome``; leaves ``timeout`` in it when it is cancelled."""
         headers = {"X-DWCP-Session": due.session, "X-Request-Start": f"t={due_at:.6f}"}
+        if due.control:
+            headers["X-DWCP-Lane"] = "control"
         try:
             if due.op == TRANSFER:
                 await self._transfer(due, headers, payload, outcome)

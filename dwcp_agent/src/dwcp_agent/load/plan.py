@@ -23,6 +23,8 @@ class Due:
     op: str
     session: str
     name: str
+    control: bool = False
+    """On the control lane: what the incumbent does with it says how fast hosts and network are at this moment."""
 
 
 class Plan:
@@ -33,20 +35,24 @@ class Plan:
         self._source = source
         self._mix = config.mix.model_dump()
         self._used: Counter[str] = Counter()
-        self._kept = [self._new_kept() for _ in range(config.sessions)]
+        self._kept = {control: [self._new_kept() for _ in range(config.sessions)] for control in (False, True)}
 
     def __iter__(self) -> Iterator[Due]:
         ops, weights = list(self._mix), list(self._mix.values())
+        share = self._config.control_share
+        rate = self._config.rate_per_s * (1 + share)
         while True:
             op = self._source.choices(ops, weights)[0]
-            yield Due(self._source.expovariate(self._config.rate_per_s), op, self._session(), self._name(op))
+            control = self._source.random() < share / (1 + share)
+            yield Due(self._source.expovariate(rate), op, self._session(control), self._name(op), control)
 
-    def _session(self) -> str:
+    def _session(self, control: bool) -> str:
         if self._source.random() < self._config.single_share:
             return self._new_id()
-        index = self._source.randrange(len(self._kept))
-        session, left = self._kept[index]
-        self._kept[index] = (session, left - 1) if left > 1 else self._new_kept()
+        kept = self._kept[control]
+        index = self._source.randrange(len(kept))
+        session, left = kept[index]
+        kept[index] = (session, left - 1) if left > 1 else self._new_kept()
         return session
 
     def _new_kept(self) -> tuple[str, int]:
