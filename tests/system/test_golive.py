@@ -5,12 +5,15 @@ The tests of this file go on from one another, in order, and leave the lab stand
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,24 +176,74 @@ def killed_when(process: subprocess.Popen[str], reached: Callable[[engine.RunSta
     raise AssertionError("the run never came to the point at which it was to be killed")
 
 
-def test_killed_during_a_watch_the_run_goes_on_to_the_end_and_repeats_nothing(shell: Shell) -> None:
+def last_record() -> tuple[str, str]:
+    """Kind and step of the journal's newest record; quick enough to catch a step between its intent and its outcome."""
+    path = f"file:{lab().state / 'journal.db'}?mode=ro"
+    with contextlib.closing(sqlite3.connect(path, uri=True, timeout=10)) as store:
+        kind, step = store.execute("SELECT kind, step FROM records ORDER BY seq DESC LIMIT 1").fetchone()
+    return str(kind), str(step)
+
+
+def killed_at(process: subprocess.Popen[str], kind: str, step: str, deadline_s: float = 420) -> engine.RunState:
+    """Ends the controller with SIGKILL as soon as the newest record of its journal is of ``kind`` and ``step``."""
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        assert process.poll() is None, f"the controller ended by itself with {process.returncode}"
+        if last_record() == (kind, step):
+            process.send_signal(signal.SIGKILL)
+            process.wait(timeout=30)
+            return engine.state(lab())
+        time.sleep(0.002)
+    process.kill()
+    raise AssertionError(f"no {kind} of {step} was ever the newest record")
+
+
+def records(run: str) -> list[Any]:
+    return list(engine.open_journal(lab()).read(run))
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_killed_in_ansible_in_a_shift_and_in_a_watch_the_same_command_goes_on_to_the_end(shell: Shell) -> None:
     """Also takes the earlier incumbent live again: incumbent and candidate are roles, not versions."""
-    process = started("golive", "--env", "lab", "--release", "2.9.0")
-    state = killed_when(process, lambda s: s.step == "watch-50")
+    words = ("golive", "--env", "lab", "--release", "2.9.0")
+    incumbents = invocations(shell)
+
+    state = killed_at(started(*words), "process.started", "base")
+    orphans = [process for process in state.left if running(process.pid)]
+    assert orphans, "ansible-playbook outlives its controller, or there is nothing to test"
+
+    state = killed_at(started(*words), "step.intent", "shift-50")
+    assert not any(running(process.pid) for process in orphans)
+    told = [record.kind for record in records(state.run or "")]
+    resumed = told.index("run.resumed")
+    # The orphaned playbook was ended, and the hosts fenced, before anything was applied again.
+    assert told.index("leftovers.ended") < told.index("fenced") < told.index("step.intent", resumed)
     before = invocations(shell)
-    code, status, said = inv("golive", "--env", "lab", "--release", "2.9.0")
+
+    state = killed_at(started(*words), "step.intent", "watch-50")
+    code, status, said = inv(*words)
     assert code == 0, said[-3000:]
     assert status["run"] == state.run
     assert status["release"] == "2.9.0"
+
     after = invocations(shell)
     live = state.release or ""
-    assert {host: units[live] for host, units in after.items()} == {host: units[live] for host, units in before.items()}
     for host in read_fleet(lab()).agents:
+        assert {key: before[host.name][key] for key in incumbents[host.name]} == incumbents[host.name]
+        assert after[host.name] == {live: before[host.name][live]}
         activated = [e for e in effects(shell, host.name, state.run or "") if e["verb"] == "activate" and e["result"].get("changed")]
         assert len(activated) == 1, activated
     for gateway in GATEWAYS:
         weights = history(shell, gateway, state.run or "")
+        assert len(set(weights)) >= 3
         assert weights == sorted(weights, reverse=weights[0] > weights[-1]), weights
+    assert len([record for record in records(state.run or "") if record.kind == "run.resumed"]) == 3
 
 
 def test_a_candidate_with_errors_is_rolled_back_and_nobody_stays_on_it() -> None:
