@@ -275,6 +275,31 @@ def test_a_gate_against_the_baseline_needs_the_frozen_one(step: Step, measured: 
         named("gate.metrics").apply(_watch(step, params={"against": "baseline", "degradation": "< 20 %"}), {})
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_without_users_the_watch_compares_with_what_the_incumbent_answers_on_the_control_lane(
+    step: Step, measured: Measured, answers: bool
+) -> None:
+    _leased(step, share=100)
+    measured.load(20)
+    if answers:
+        measured.load(2, release=OLD)
+    outcome = named("gate.metrics").apply(_watch(step, params={"against": "incumbent", "degradation": "< 20 %"}), {})
+    if answers:
+        assert outcome.verdict is Verdict.PASS, outcome.summary
+        assert outcome.data["figures"]["incumbent"]["requests"] >= 100
+    else:
+        assert outcome.verdict is Verdict.ERROR and "legal only while both serve" in outcome.summary
+
+
+def test_what_the_incumbent_answers_is_known_as_its_own_in_a_watch_that_does_not_compare(step: Step, measured: Measured) -> None:
+    _leased(step, share=100)
+    measured.load(20)
+    measured.load(2, lambda t: "error", release=OLD)
+    outcome = named("gate.metrics").apply(_watch(step), {})
+    assert outcome.verdict is Verdict.PASS, outcome.summary
+    assert outcome.data["figures"]["incumbent"]["errors"] >= 100
+
+
 def test_a_watch_ends_as_soon_as_it_is_asked_to(step: Step, measured: Measured) -> None:
     ctx = _watch(step)
     ctx.stop.request("an operator asked")
