@@ -35,7 +35,7 @@ class Settings(BaseModel):
     release: str
     """Version that ``golive`` takes to 100 % when ``--release`` is not given."""
     first_incumbent: str | None = None
-    """Lab only: version installed on a bare fleet, so that there is something to replace."""
+    """Version that serves before anything went live by this toolkit; it is installed where it is missing. The lab makes it itself."""
     load_release: str
     """Version of the pinned load client."""
     load_rate_per_s: float

@@ -252,6 +252,13 @@ def test_plan_adds_the_control_lane_to_the_rate_with_sessions_of_its_own(people:
     assert not any(due.control for due in islice(Plan(settings(people, "https://x"), random.Random(3)), 1000))
 
 
+async def test_a_request_on_the_control_lane_that_nobody_answered_is_counted_apart(people: dict[str, Files]) -> None:
+    (closed,) = free_ports(1)
+    async with running(settings(people, f"https://127.0.0.1:{closed}", control_share=1)) as client:
+        await until(lambda: total(client) > 40)
+        assert set(results(client)) == {("control", "refused"), ("none", "refused")}
+
+
 def test_payloads_differ_and_shrink_like_state_does() -> None:
     payloads = Payloads(SIZES, random.Random(5))
     for op, size in SIZES.items():

@@ -9,8 +9,9 @@ from golive.actions._measure import collector, frozen_baseline
 from golive.actions._traffic import traffic
 from golive.actions._world import release_of
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
-from golive.errors import Refused
+from golive.errors import GoliveError, Refused
 from golive.gates.judge import Judge
+from golive.gates.samples import Samples
 from golive.gates.spec import GateSpec, parse_policy
 from golive.gates.verdict import Verdict
 
@@ -38,9 +39,7 @@ class GateMetrics:
         judge = Judge(spec, policy)
         earlier = _open_decisions(ctx)
         start = float(earlier[0]["start"]) if earlier else ctx.clock.now().timestamp()
-        # A baseline that is not asked for is printed where there is one; the incumbent answers the control lane also without users.
-        baseline = frozen_baseline(ctx) if spec.against == "baseline" or ctx.facts("baseline") else None
-        incumbent = release_of(ctx, "incumbent") if spec.against == "incumbent" else ctx.incumbent
+        baseline, incumbent = _baseline(ctx, spec), _incumbent(ctx, spec)
         lasts = ctx.pace.watch(spec.for_).total_seconds()
         roles: dict[str, Any] = {"candidate": ctx.candidate, "incumbent": incumbent, "baseline": baseline}
         with collector(ctx, policy, **roles, start=start, histogram=spec.latency_from == "histogram") as watch:
@@ -59,6 +58,24 @@ class GateMetrics:
 
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "a watch leaves nothing behind")
+
+
+def _incumbent(ctx: StepContext, spec: GateSpec) -> str | None:
+    """Who may answer beside the candidate. Behind gateways the incumbent answers the control lane whatever the watch compares with."""
+    if spec.against == "incumbent":
+        return release_of(ctx, "incumbent")
+    return ctx.incumbent if ctx.fleet().gateways else None
+
+
+def _baseline(ctx: StepContext, spec: GateSpec) -> Samples | None:
+    """The frozen baseline; where it does not decide, one that is lost or was changed keeps nothing from passing."""
+    if spec.against == "baseline":
+        return frozen_baseline(ctx)
+    try:
+        return frozen_baseline(ctx) if ctx.facts("baseline") else None
+    except GoliveError as error:
+        ctx.note("baseline.lost", {"gate": ctx.step, "why": str(error)})
+        return None
 
 
 def _open_decisions(ctx: StepContext) -> list[dict[str, Any]]:

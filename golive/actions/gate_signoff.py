@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from golive.actions._check import Check
 from golive.actions.port import Outcome, StepContext, action
 from golive.gates.adapters import Prometheus, operator_tls
 from golive.gates.binomial import upper
 from golive.gates.lines import worst
-from golive.gates.spec import GateSpec, parse_policy
+from golive.gates.spec import GateSpec, parse_policy, threshold
 from golive.gates.verdict import Verdict
 from golive.gates.window import NoData
 
@@ -30,6 +30,12 @@ class GateSignoff(Check):
         latency_p50_ms: float = Field(default=50, gt=0)
         latency_p99_ms: float = Field(default=100, gt=0)
         availability_percent: float = Field(default=99.9, gt=0, lt=100)
+
+        @field_validator("error_rate")
+        @classmethod
+        def _is_a_threshold(cls, value: str) -> str:
+            threshold("error_rate", value)
+            return value
 
     def apply(self, ctx: StepContext, todo: object) -> Outcome:
         gates = {fact["gate"]: fact for fact in ctx.facts("gate")}
@@ -90,6 +96,8 @@ def _alerts(ctx: StepContext) -> dict[str, Any]:
         prometheus.close()
     if isinstance(firing, NoData):
         return _line("incidents", Verdict.ERROR, f"whether an alert fires is unknown: {firing}")
+    # What the incumbent does on its way out, on the control lane alone, is no incident of the candidate's.
+    firing = [alert for alert in firing if alert.get("release") not in (ctx.incumbent, "control")]
     if firing:
         return _line("incidents", Verdict.FAIL, f"{firing[0].get('alertname')} fires")
     return _line("incidents", Verdict.PASS, "no alert fires")

@@ -1,6 +1,19 @@
 """What a run does: journal, lease, loop, recovery, rollback."""
 
-from golive.engine.api import Serving, Standing, exit_code, forget, live, open_journal, request_rollback, rollback, run, standing, state
+from golive.engine.api import (
+    Serving,
+    Standing,
+    exit_code,
+    forget,
+    known_stages,
+    live,
+    open_journal,
+    request_rollback,
+    rollback,
+    run,
+    standing,
+    state,
+)
 from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, StepState, environment_state, fold
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
@@ -29,6 +42,7 @@ __all__ = [
     "exit_code",
     "fold",
     "forget",
+    "known_stages",
     "live",
     "open_journal",
     "request_rollback",

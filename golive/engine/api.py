@@ -22,7 +22,20 @@ from golive.environment import Environment
 from golive.errors import BadInput, GoliveError, Held
 from golive.runbook import Clock, Pace, RealClock, Runbook
 
-__all__ = ["Serving", "Standing", "exit_code", "forget", "live", "open_journal", "request_rollback", "rollback", "run", "standing", "state"]
+__all__ = [
+    "Serving",
+    "Standing",
+    "exit_code",
+    "forget",
+    "known_stages",
+    "live",
+    "open_journal",
+    "request_rollback",
+    "rollback",
+    "run",
+    "standing",
+    "state",
+]
 
 JSON = dict[str, Any]
 Tell = Callable[[str, JSON], None]
@@ -79,12 +92,7 @@ def run(
         BadInput: unknown stage, or the unfinished run is of another release or another runbook.
         Held: the journal is damaged or cannot be written.
     """
-    for name in (from_stage, until_stage):
-        if name is not None and name not in [stage.name for stage in runbook.stages]:
-            raise BadInput(f"There is no stage {name!r}; known are {', '.join(stage.name for stage in runbook.stages)}.")
-    names = [stage.name for stage in runbook.stages]
-    if from_stage and until_stage and names.index(from_stage) > names.index(until_stage):
-        raise BadInput(f"Stage {from_stage} comes after stage {until_stage}; nothing would run.")
+    names = known_stages(runbook, from_stage, until_stage)
     with _held(environment, ports) as (store, lease, journal):
         known = _known(environment, journal)
         if known.last.open:
@@ -92,15 +100,30 @@ def run(
             if not known.last.rolling_back:
                 _same(environment, known.last, candidate, runbook)
             _resume(running)
-            if not running.state.rolling_back and from_stage is not None:
-                _skip_to(running, names[: names.index(from_stage)])
+            if not running.state.rolling_back:
+                if running.state.last_stage != names[-1]:
+                    running.append("run.extended", {"last_stage": names[-1]})
+                if from_stage is not None:
+                    _skip_to(running, names[: names.index(from_stage)])
         else:
+            _something_to_do(environment, known, runbook, candidate, incumbent, from_stage)
             new = f"{ports.clock.now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
             fresh = RunState(env=environment.name)
             running = Live(environment, new, store, journal, lease, fresh, ports, pace, tell)
             _start(running, known, runbook, candidate, incumbent, load, from_stage, until_stage)
         drive(running, runbook, rollback_runbook, until_stage)
         return running.state
+
+
+def known_stages(runbook: Runbook, from_stage: str | None, until_stage: str | None) -> list[str]:
+    """The names of the runbook's stages. Raises BadInput when one of the two is none of them, or they are the wrong way round."""
+    names = [stage.name for stage in runbook.stages]
+    for name in (from_stage, until_stage):
+        if name is not None and name not in names:
+            raise BadInput(f"There is no stage {name!r}; known are {', '.join(names)}.")
+    if from_stage and until_stage and names.index(from_stage) > names.index(until_stage):
+        raise BadInput(f"Stage {from_stage} comes after stage {until_stage}; nothing would run.")
+    return names
 
 
 def rollback(
@@ -319,6 +342,17 @@ def _can_go_back(environment: Environment, last: RunState) -> None:
             f"Run {last.run} is past sign-off and the incumbent is being retired: it cannot go back. Finish it with "
             f"`./inv golive --env {environment.name}`, then take another release live."
         )
+
+
+def _something_to_do(
+    environment: Environment, known: EnvironmentState, book: Runbook, candidate: str, incumbent: str | None, from_stage: str | None
+) -> None:
+    """A release that is live is only checked and repaired: by the stages that converge, of which one at least has to be asked for."""
+    names = [stage.name for stage in book.stages]
+    asked = book.stages[names.index(from_stage) :] if from_stage else book.stages
+    if from_stage and candidate in (incumbent, known.incumbent) and not any(stage.converge for stage in asked):
+        repairs = ", ".join(stage.name for stage in book.stages if stage.converge)
+        raise BadInput(f"{candidate} is live in {environment.name}; what checks and repairs it is stage {repairs}, not what comes after.")
 
 
 def _skip_to(live: Live, before: list[str]) -> None:

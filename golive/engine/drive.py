@@ -56,6 +56,12 @@ def drive(live: Live, book: Runbook | None, back_book: Runbook, until: str | Non
             if live.state.rolling_back:
                 back(live, back_book)
                 live.append("run.finished", {"outcome": "rolled-back", "reason": (live.state.rollback or {}).get("reason")})
+            elif live.state.deployed and not live.state.already_live and book is not None and live.state.last_stage != book.stages[-1].name:
+                raise Standstill(
+                    f"stage {live.state.last_stage} is done, as asked, and the candidate is on hosts",
+                    f"`./inv golive --env {live.name}` goes on, `./inv rollback --env {live.name} --reason ...` takes it back",
+                    asked=True,
+                )
             else:
                 signed = book is not None and live.state.last_stage == book.stages[-1].name and not live.state.already_live
                 live.append("run.finished", {"outcome": "succeeded", "signed_off": signed, "already_live": live.state.already_live})

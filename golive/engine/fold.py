@@ -220,6 +220,10 @@ def _run_resumed(state: RunState, record: Record) -> None:
     state.attempts += 1
 
 
+def _run_extended(state: RunState, record: Record) -> None:
+    state.last_stage = str(record.data["last_stage"])
+
+
 def _run_held(state: RunState, record: Record) -> None:
     state.outcome, state.held = "held", {key: record.data.get(key) for key in ("reason", "do", "asked", "interrupted")}
 
@@ -357,6 +361,7 @@ def _rollback_finished(state: RunState, record: Record) -> None:
 _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "run.started": _run_started,
     "run.resumed": _run_resumed,
+    "run.extended": _run_extended,
     "run.held": _run_held,
     "run.finished": _run_finished,
     "stage.waiting": _stage("waiting"),

@@ -24,6 +24,8 @@ __all__ = ["claims"]
 
 _LEAST_POINTS = 4
 _SLOPE_POINTS = 300
+_ALIKE = 2
+"""Up to this many times the other release's requests a candidate's tail may be held against it."""
 
 
 def claims(window: Window, spec: GateSpec, policy: GatePolicy, shift: Shift | None, alpha: float, alarm: dict[str, float]) -> list[Line]:
@@ -110,25 +112,26 @@ def _relative(mine: Samples, other: Samples, spec: GateSpec, shift: Shift | None
         line = Line("latency", verdict, shift.n, "ratio", shift.ratio, bound, worst, limit.text, needed, note=note)
     return [
         line,
-        _p99_ratio(mine, other, worst, limit, alpha, alarm["p99"], together=spec.against == "incumbent"),
+        _p99_ratio(mine, other, worst, limit, alpha, alarm["p99"], alike=spec.against == "incumbent" and len(mine) <= _ALIKE * len(other)),
         _throughput(mine, other, limit, alpha, alarm["throughput"]),
     ]
 
 
-def _p99_ratio(mine: Samples, other: Samples, worst: float, limit: Threshold, alpha: float, alarm: float, *, together: bool) -> Line:
+def _p99_ratio(mine: Samples, other: Samples, worst: float, limit: Threshold, alpha: float, alarm: float, *, alike: bool) -> Line:
     """The ratio of the p99s, distribution-free. Five requests make the p99 of 540: it can fail a candidate, not pass one.
 
-    And only while both releases serve: what makes a p99 is the machine's hiccups, and those of another minute are other hiccups.
+    And only while both releases serve users: what makes a p99 is the machine's hiccups, those of another minute are other hiccups, and a
+    process with ten times the requests has queues of its own.
     """
     x, y = mine.latency[mine.timed], other.latency[other.timed]
-    note = "printed, can only fail a gate" if together else "printed only: the baseline had other hiccups"
+    note = "printed, can only fail a gate" if alike else "printed only: the other release had other hiccups, or less to do"
     if not len(x) or not len(y):
         return Line("latency_p99 ratio", Verdict.INCONCLUSIVE, len(x), "ratio", None, None, worst, limit.text, decides=False, note=note)
     estimate = float(np.quantile(x, 0.99) / max(1e-9, float(np.quantile(y, 0.99))))
     low, high = binomial.quantile_bounds(x, 0.99, alarm / 2)[0], binomial.quantile_bounds(y, 0.99, alarm / 2)[1]
     top, base = binomial.quantile_bounds(x, 0.99, alpha / 2)[1], binomial.quantile_bounds(y, 0.99, alpha / 2)[0]
     bound = top / base if base > 0 else math.inf
-    wrong = together and high > 0 and low / high > worst
+    wrong = alike and high > 0 and low / high > worst
     verdict = Verdict.FAIL if wrong else Verdict.PASS if bound < worst else Verdict.INCONCLUSIVE
     return Line("latency_p99 ratio", verdict, len(x), "ratio", estimate, bound, worst, limit.text, decides=wrong, note=note)
 

@@ -27,6 +27,8 @@ _AGENT = (
     "process_resident_memory_bytes",
 )
 _OFFERED = "dwcp_load_offered_total"
+_LANE = "control"
+"""What a load client writes where a release would stand, for a request on the control lane that nobody answered: it was the incumbent's."""
 _BUCKETS = "dwcp_load_latency_seconds_bucket"
 
 
@@ -48,7 +50,7 @@ class Collector:
         metrics: what Prometheus scraped.
         requests: the load clients.
         candidate: release id under test.
-        incumbent: release id it is compared with; None where none serves.
+        incumbent: release id that answers what the candidate does not, users or the control lane; None where none serves.
         hosts: hosts on which the candidate runs; each has to be scraped.
         cpus: CPUs that the agent may use on a host.
         start: unix seconds from which on requests and scrapes count: when the weight was read back.
@@ -113,7 +115,7 @@ class Collector:
         """The role of a release that a load client names."""
         if release == self._candidate:
             return CANDIDATE
-        if release == self._incumbent:
+        if release == self._incumbent or (release == _LANE and self._incumbent is not None):
             return INCUMBENT
         return NOBODY if release in ("none", "") else OTHER
 

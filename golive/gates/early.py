@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from golive.gates.lines import Line
 from golive.gates.samples import CANDIDATE, INCUMBENT, NOBODY, Samples
 from golive.gates.sequential import blocks, evidence, evidence_against
 from golive.gates.shift import Shift
-from golive.gates.spec import GatePolicy, GateSpec
+from golive.gates.spec import GatePolicy, GateSpec, Threshold
 from golive.gates.verdict import Verdict
 from golive.gates.window import Window
 
@@ -50,6 +51,10 @@ requests. While one fires a gate does not pass, but what fails it is the test.""
 
 _OF_BASELINE = 0.2
 """Part of a test's false alarm that pays for the baseline's rate being itself an estimate."""
+
+_LITTLE = 0.2
+"""Share of the requests below which the incumbent cannot speak for the site: of ten failures of a candidate with ten times its requests,
+none of the incumbent's says nothing. There the baseline may speak too."""
 
 
 def shares(spec: GateSpec, policy: GatePolicy) -> dict[str, float]:
@@ -104,7 +109,7 @@ def tests(window: Window, spec: GateSpec, policy: GatePolicy, shift: Shift | Non
     alpha = shares(spec, policy)
     lines = []
     if spec.error_rate is not None:
-        lines += _errors(window, spec.error_rate.value, spec.error_rate.text, policy, alpha)
+        lines += _errors(window, spec, spec.error_rate, policy, alpha)
     if spec.latency_p99 is not None:
         lines.append(_slow(window, spec, alpha["slow"], policy.false_alarm_alike))
     if spec.degradation is not None and shift is not None and shift.usable:
@@ -119,12 +124,11 @@ def _verdict(wrong: bool) -> Verdict:
     return Verdict.FAIL if wrong else Verdict.INCONCLUSIVE
 
 
-def _errors(window: Window, limit: float, text: str, policy: GatePolicy, alpha: dict[str, float]) -> list[Line]:
-    samples = window.samples
+def _errors(window: Window, spec: GateSpec, asked: Threshold, policy: GatePolicy, alpha: dict[str, float]) -> list[Line]:
+    samples, limit, text = window.samples, asked.value, asked.text
     mine = samples.by(CANDIDATE)
-    log_e, condition = _guarded(
-        window, samples, window.baseline, lambda part: part.failed, limit, alpha["errors"], policy.false_alarm_alike
-    )
+    test = _Test(lambda part: part.failed, limit, alpha["errors"], policy.false_alarm_alike)
+    log_e, condition = _guarded(window, spec, samples, window.baseline, test)
     lines = [_e_line("errors (early)", log_e, alpha["errors"], mine.failed, limit, f"{text}{condition}")]
     trigger = policy.trigger_error_rate
     if trigger.value > limit:
@@ -142,7 +146,7 @@ def _slow(window: Window, spec: GateSpec, alpha: float, alike: float) -> Line:
     edge = spec.latency_p99.value
     samples = window.samples.where(window.samples.timed)
     baseline = None if window.baseline is None else window.baseline.where(window.baseline.timed)
-    log_e, condition = _guarded(window, samples, baseline, lambda part: part.latency > edge, 0.01, alpha, alike)
+    log_e, condition = _guarded(window, spec, samples, baseline, _Test(lambda part: part.latency > edge, 0.01, alpha, alike))
     slow = samples.by(CANDIDATE).latency > edge
     return _e_line("slow requests (early)", log_e, alpha, slow, 0.01, f"p99 {spec.latency_p99.text}{condition}")
 
@@ -151,22 +155,37 @@ def _blocks(samples: Samples, window: Window) -> NDArray[np.int64]:
     return blocks(samples.time, window.start, window.end)
 
 
-def _guarded(
-    window: Window, samples: Samples, baseline: Samples | None, failed: _Failed, limit: float, alpha: float, alike: float
-) -> tuple[float, str]:
-    """The evidence against "at most ``limit`` of the candidate's requests fail, or no more than the other release's"."""
+@dataclass(frozen=True)
+class _Test:
+    """What counts as failed, how much of it the null allows, and how often the test may be wrong."""
+
+    failed: _Failed
+    limit: float
+    alpha: float
+    alike: float
+
+
+def _guarded(window: Window, spec: GateSpec, samples: Samples, baseline: Samples | None, test: _Test) -> tuple[float, str]:
+    """The evidence against "at most the limit of the candidate's requests fail, or no more than the other release's"."""
     mine = samples.by(CANDIDATE)
-    if (samples.role == INCUMBENT).any():
-        both = samples.where((samples.role == CANDIDATE) | (samples.role == INCUMBENT))
-        relative = evidence_against(failed(both), both.role == CANDIDATE, _blocks(both, window))
-        absolute = evidence(failed(mine), _blocks(mine, window), limit)
-        # Both have to be shown. The relative evidence is put on the absolute one's scale: 1 at its own limit is 1 at the other's.
-        return min(absolute, relative * math.log(1 / alpha) / math.log(1 / alike)), " and more than the incumbent"
-    if baseline is not None and len(baseline):
-        known = binomial.upper(int(failed(baseline).sum()), len(baseline), alpha * _OF_BASELINE)
-        found = evidence(failed(mine), _blocks(mine, window), max(limit, min(known, 0.5))) + math.log1p(-_OF_BASELINE)
-        return max(0.0, found), " and more than the baseline"
-    return evidence(failed(mine), _blocks(mine, window), limit), ""
+    absolute = evidence(test.failed(mine), _blocks(mine, window), test.limit)
+    theirs = int((samples.role == INCUMBENT).sum()) if spec.against == "incumbent" else 0
+    then = _more_than_baseline(window, mine, baseline, test) if baseline is not None and len(baseline) else None
+    if not theirs:
+        return (absolute, "") if then is None else (then, " and more than the baseline")
+    both = samples.where((samples.role == CANDIDATE) | (samples.role == INCUMBENT))
+    relative = evidence_against(test.failed(both), both.role == CANDIDATE, _blocks(both, window))
+    # Both have to be shown. The relative evidence is put on the absolute one's scale: 1 at its own limit is 1 at the other's.
+    now = min(absolute, relative * math.log(1 / test.alpha) / math.log(1 / test.alike))
+    if then is None or theirs >= _LITTLE * len(both):
+        return now, " and more than the incumbent"
+    return max(0.0, max(now, then) - math.log(2)), " and more than the incumbent, or than the baseline"
+
+
+def _more_than_baseline(window: Window, mine: Samples, baseline: Samples, test: _Test) -> float:
+    known = binomial.upper(int(test.failed(baseline).sum()), len(baseline), test.alpha * _OF_BASELINE)
+    found = evidence(test.failed(mine), _blocks(mine, window), max(test.limit, min(known, 0.5)))
+    return max(0.0, found + math.log1p(-_OF_BASELINE))
 
 
 def _e_line(metric: str, log_e: float, alpha: float, failed: NDArray[np.bool_], limit: float, stated: str) -> Line:

@@ -25,8 +25,10 @@ def problems(window: Window, spec: GateSpec, policy: GatePolicy) -> tuple[str, .
         found += _client(client, window, stale)
     found += _serving(window.samples, window, CANDIDATE, "the candidate", stale)
     if spec.against == "incumbent":
-        gone = _serving(window.samples, window, INCUMBENT, "the incumbent", stale)
-        found += [f"{sentence} 'against: incumbent' is legal only while both serve." for sentence in gone]
+        for client in window.clients:
+            # At each site: what one site's incumbent answers says nothing about another's machines.
+            gone = _serving(_of(window.samples, client.name), window, INCUMBENT, f"the incumbent as seen by {client.name}", stale)
+            found += [f"{sentence} 'against: incumbent' is legal only while both serve." for sentence in gone]
     if spec.against == "baseline":
         count = len(window.baseline) if window.baseline is not None else 0
         if count < _LEAST_BASELINE:
@@ -60,15 +62,18 @@ def _client(client: Client, window: Window, stale: float) -> list[str]:
         found.append(f"dwcp_load_offered_total of {client.name} is {age:.0f} s old.")
     elif window.seconds > stale and offered.since(window.end - 2 * stale).increase <= 0:
         found.append(f"The load client on {client.name} offers no requests.")
-    mine = window.samples
-    code = mine.clients.index(client.name) if client.name in mine.clients else -1
-    times = mine.time[mine.client == code]
+    times = _of(window.samples, client.name).time
     newest = float(times[-1]) if len(times) else window.start
     if window.end - newest > stale:
         found.append(f"The newest request counted by {client.name} is {window.end - newest:.0f} s old.")
     if newest - window.end > _AHEAD_S:
         found.append(f"Requests counted by {client.name} are {newest - window.end:.0f} s in the future: its clock or ours is wrong.")
     return found
+
+
+def _of(samples: Samples, client: str) -> Samples:
+    code = samples.clients.index(client) if client in samples.clients else -1
+    return samples.where(samples.client == code)
 
 
 def _serving(samples: Samples, window: Window, role: int, name: str, stale: float) -> list[str]:

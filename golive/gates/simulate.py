@@ -62,6 +62,8 @@ class Case:
     crash_after_s: float | None = None
     """Seconds of serving until an agent dies, counted from the first watch; its host then answers nothing but errors."""
     no_metrics: bool = False
+    from_weight: int = 0
+    """Percent of traffic at which it begins to be so; until then it is like the incumbent."""
     bar: bool = False
     """Whether the judge is held to a figure on it, so that it deserves all rollouts."""
 
@@ -75,6 +77,8 @@ CASES = (
     Case("errors 1.5 %", errors=0.015, bar=True),
     Case("errors 2 %", errors=0.02),
     Case("errors 1 % (half)", errors=0.01),
+    Case("errors 2 %, from 100 % on", errors=0.02, from_weight=100),
+    Case("latency +40 %, from 100 % on", slower=1.40, from_weight=100),
     Case("corrupt 0.1 %", corrupt=0.001),
     Case("corrupt 0.05 % (half)", corrupt=0.0005),
     Case("crash after 30 s", crash_after_s=30.0),
@@ -199,7 +203,8 @@ def rollout(case: Case, seed: int, *, rate: float = 60.0, watch_s: float = 30.0,
     serving_since = at
     for weight in _WEIGHTS:
         judge = Judge(_SPECS[weight], POLICY)
-        samples = _traffic(rng, machine, at, watch_s * (extensions + 1), weight, case, rate, serving_since)
+        now = case if weight >= case.from_weight else CASES[0]
+        samples = _traffic(rng, machine, at, watch_s * (extensions + 1), weight, now, rate, serving_since)
         start = _ORIGIN + at
         mine = samples.by(CANDIDATE)
         hurt = mine.time[mine.failed]

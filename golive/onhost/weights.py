@@ -116,8 +116,8 @@ class Gateway:
             offline: record it also when HAProxy does not answer; it reads the record when it starts.
 
         Raises:
-            Refused: a slot that would get traffic is out, HAProxy did not take it, or the disk did not; the old weight is back, or
-                the sentence says otherwise.
+            Refused: a slot that would get traffic is out or down while the other serves, HAProxy did not take it, or the disk did not;
+                the old weight is back, or the sentence says otherwise.
         """
         before = self.record()
         self._finish_history(before)
@@ -125,6 +125,7 @@ class Gateway:
         if live == percent == before["slot_b"]:
             return self._render_maps()
         self._require_in(percent)
+        self._require_up(percent, live, offline)
         entry = {**why, "seq": before["seq"] + 1, "slot_b": percent, "from": live, "at": fence.now()}
         try:
             self._apply(percent, offline)
@@ -195,7 +196,7 @@ class Gateway:
 
     def set_slot_in(self, slot: str, is_in: bool) -> bool:
         """``slot`` is in or out, in HAProxy and on disk; says whether anything changed."""
-        if not is_in and self.control() == slot:
+        if not is_in and self.control() in (None, slot):
             self.set_control(None)
         slots = self.slots()
         changed = slots[slot]["in"] is not is_in
@@ -290,6 +291,22 @@ class Gateway:
         for slot, share in (("a", 100 - percent), ("b", percent)):
             if share > 0 and not slots[slot]["in"]:
                 raise Refused(f"Slot {slot} is out and would get {share} % of the sessions; `dwcp-host slot enable {slot}` first.")
+
+    def _require_up(self, percent: int, live: int, offline: bool) -> None:
+        """Users are not sent from a slot that serves to one that does not."""
+        if percent == live:
+            return
+        gains, loses = ("b", "a") if percent > live else ("a", "b")
+        try:
+            up = {slot: any(s.status.startswith("UP") for s in self.runtime.servers(f"slot_{slot}").values()) for slot in SLOTS}
+        except Refused:
+            if not offline:
+                raise
+            return
+        if up[loses] and not up[gains]:
+            raise Refused(
+                f"No server of slot {gains} is up, so it gets no more of the sessions; slot {loses} serves. Mend slot {gains} first."
+            )
 
     def _finish_history(self, last: dict[str, Any]) -> None:
         if last["seq"] == 0:

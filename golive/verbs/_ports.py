@@ -89,9 +89,9 @@ class BeatWatcher:
 class AlertWatcher:
     """Asks Prometheus every two seconds whether the candidate hurts users: errors, corruption, a dead agent.
 
-    An alert that fires for the incumbent as well says that the site is sick, which the gates judge in comparison. Latency and missing
-    metrics are theirs altogether. Not knowing is no trigger: gates turn missing data into ERROR, and the guards act on it when no
-    controller is there.
+    An alert that fires for the incumbent as well, while it has users, says that the site is sick, which the gates judge in comparison.
+    Latency and missing metrics are theirs altogether. Not knowing is no trigger: gates turn missing data into ERROR, and the guards act on
+    it when no controller is there. Not being able to ask any more is one.
     """
 
     name = "alert"
@@ -117,6 +117,12 @@ class AlertWatcher:
         return self._seen
 
     def _look(self, ctx: StepContext, stop: threading.Event) -> None:
+        try:
+            self._watch(ctx, stop)
+        except Exception as error:
+            self._seen = Trigger(self.name, f"alerts can no longer be watched: {type(error).__name__}: {error}")
+
+    def _watch(self, ctx: StepContext, stop: threading.Event) -> None:
         ops = ctx.fleet().ops
         with client(ctx.env) as opened:
             while not stop.wait(self.every_s):
@@ -125,6 +131,7 @@ class AlertWatcher:
                     alerts: list[dict[str, Any]] = answer.json()["data"]["alerts"]
                     firing = [(alert["labels"], alert.get("annotations") or {}) for alert in alerts if alert["state"] == "firing"]
                     both = {labels.get("alertname") for labels, _ in firing if ctx.incumbent and labels.get("release") == ctx.incumbent}
+                    both = both if both and _has_users(ctx, ctx.incumbent) else set()
                 except (Unreachable, ValueError, KeyError, TypeError, AttributeError):
                     continue
                 for labels, notes in firing:
@@ -133,3 +140,9 @@ class AlertWatcher:
                         said = notes.get("summary", "")
                         self._seen = Trigger(self.name, f"{labels.get('alertname')}{where}: {said}", data=labels)
                         return
+
+
+def _has_users(ctx: StepContext, release: str | None) -> bool:
+    """Whether any gateway was last seen to send users to ``release``."""
+    last = {fact["gateway"]: fact["weights"] for fact in ctx.facts("traffic.set")}
+    return any(weights.get(release, 0) > 0 for weights in last.values())

@@ -11,7 +11,8 @@ from typing import Any
 from golive import actions, engine, releases, runbook
 from golive.engine import RunState
 from golive.environment import ROOT, Environment
-from golive.errors import BadInput
+from golive.errors import BadInput, GoliveError
+from golive.gates.spec import parse_policy
 from golive.lab import keys
 from golive.runbook import Pace, Runbook
 from golive.verbs._ports import ports_of
@@ -43,6 +44,8 @@ def golive(
     """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over."""
     forward, back = runbooks()
     speed = Pace.named(pace or env.settings.pace, env.policy)
+    parse_policy(env.policy, f"policies/{env.settings.policy}.yaml")
+    engine.known_stages(forward, from_stage, until_stage)
     if env.is_lab:
         # The lab signs what it builds: its first go-live comes before anything was provisioned.
         keys.ensure(env)
@@ -68,8 +71,10 @@ def rollback(env: Environment, *, reason: str, pace: str | None = None, quiet: b
     """Everything back on the incumbent, here or by the process that holds the run."""
     if not reason.strip():
         raise BadInput(f"A rollback needs a reason: ./inv rollback --env {env.name} --reason outage.")
-    _, back = runbooks()
-    speed = Pace.named(pace or env.settings.pace, env.policy)
+    # The way back alone: what was spoilt elsewhere since the run began must not stand in it.
+    actions.load_all()
+    back = runbook.load(ROOT / "runbooks/rollback.yaml", actions.registered())
+    speed = Pace.named(pace, env.policy) if pace else Pace()
     said = f"{reason} (by {getpass.getuser()}@{socket.gethostname()})"
     with _shown(env, quiet) as tell:
         state = engine.rollback(env, back, reason=said, pace=speed, ports=ports_of(env), tell=tell)
@@ -87,21 +92,35 @@ def _ids(env: Environment, version: str | None) -> tuple[str, str | None, str]:
     if last.open and last.release and last.load and (version is None or releases.find_id(last.release).version == version):
         return last.release, last.incumbent, last.load
     settings = env.settings
-    candidate = _release(env, version or settings.release)
-    incumbent = standing.incumbent
-    if incumbent is None and settings.first_incumbent is not None:
-        incumbent = _release(env, settings.first_incumbent)
-    return candidate, incumbent, _release(env, settings.load_release)
+    if standing.incumbent is None and settings.first_incumbent is None:
+        raise BadInput(
+            f"Nothing is live in {env.name} yet, so {version or settings.release} has nothing to be compared with: name the release that "
+            f"serves there as first_incumbent in inventories/{env.name}/environment.yaml."
+        )
+    candidate = _release(env, version or settings.release, "agent")
+    incumbent = standing.incumbent or _release(env, settings.first_incumbent or "", "agent")
+    return candidate, incumbent, _release(env, settings.load_release, "load")
 
 
-def _release(env: Environment, version: str) -> str:
+def _release(env: Environment, version: str, kind: str) -> str:
     """The lab builds and signs what it lacks; everywhere else releases come signed. Verified either way."""
     made = releases.build(env, version) if env.is_lab and "+" not in version else releases.newest(version)
-    return releases.verified(env, made.id).id
+    found = releases.verified(env, made.id)
+    if found.kind != kind:
+        what = "a candidate" if kind == "agent" else "a load client"
+        raise BadInput(f"{version} is a release of kind {found.kind}; {what} is of kind {kind}.")
+    return found.id
 
 
 def _result(env: Environment, state: RunState) -> Result:
-    return Result(status(env).data, _sentence(env, state), engine.exit_code(state))
+    text = _sentence(env, state)
+    try:
+        data = status(env).data
+    except GoliveError as error:
+        # How the run ended is known, whatever the hosts can be asked now.
+        data = {"schema": 1, "env": env.name, "run": state.run, "outcome": state.outcome, "release": state.release}
+        text += f" (Its hosts could not be asked: {error})"
+    return Result(data, text, engine.exit_code(state))
 
 
 def _sentence(env: Environment, state: RunState) -> str:
@@ -109,6 +128,8 @@ def _sentence(env: Environment, state: RunState) -> str:
     if state.outcome == "succeeded" and state.already_live:
         changed = sum(step.changed for step in state.steps.values())
         return f"{state.release} is already live in {env.name}; everything was checked, changed={changed}."
+    if state.outcome == "succeeded" and not state.signed_off:
+        return f"Stages {state.first_stage} to {state.last_stage} are done for {state.release} in {env.name}; nothing of it is live."
     if state.outcome == "succeeded":
         return f"{state.release} is live in {env.name} at 100 %, {state.incumbent or 'nothing'} is retired. Report: {report}"
     if state.outcome == "rolled-back":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from golive import actions
 from golive.actions import _measure, baseline_freeze, gate_metrics, gate_signoff
@@ -300,6 +301,25 @@ def test_what_the_incumbent_answers_is_known_as_its_own_in_a_watch_that_does_not
     assert outcome.data["figures"]["incumbent"]["errors"] >= 100
 
 
+def test_a_request_on_the_control_lane_that_nobody_answered_is_the_incumbents(step: Step, measured: Measured) -> None:
+    _leased(step, share=100)
+    measured.load(20)
+    measured.load(2, lambda t: "timeout", release="control")
+    outcome = named("gate.metrics").apply(_watch(step), {})
+    assert outcome.verdict is Verdict.PASS, outcome.summary
+    assert outcome.data["figures"]["nobody"]["requests"] == 0 and outcome.data["figures"]["incumbent"]["errors"] >= 100
+
+
+def test_a_baseline_that_is_lost_keeps_no_watch_from_passing_that_does_not_need_it(step: Step, measured: Measured) -> None:
+    measured.load(20, release=OLD, until=25)
+    _freeze(step)
+    (step.workdir.parent / step.noted("baseline")[0]["file"]).unlink()
+    _leased(step)
+    measured.load(20)
+    assert named("gate.metrics").apply(_watch(step), {}).verdict is Verdict.PASS
+    assert "cannot be read" in step.noted("baseline.lost")[0]["why"]
+
+
 def test_a_watch_ends_as_soon_as_it_is_asked_to(step: Step, measured: Measured) -> None:
     ctx = _watch(step)
     ctx.stop.request("an operator asked")
@@ -387,6 +407,18 @@ def test_signoff_errs_on_no_data(step: Step, monkeypatch: pytest.MonkeyPatch, wh
     unknown = NoData("alerts", Reason.OLD)
     outcome = _signed(step, monkeypatch, unknown if what == "no alerts" else ())
     assert outcome.verdict is Verdict.ERROR and outcome.summary
+
+
+@pytest.mark.parametrize("said", ["banana", "< 0.1 ms", "0.1 %"])
+def test_a_limit_that_is_none_is_refused_when_the_runbook_is_read(said: str) -> None:
+    with pytest.raises(ValidationError, match="error_rate is written like"):
+        gate_signoff.GateSignoff.Params.model_validate({"error_rate": said})
+
+
+def test_an_alert_about_the_incumbent_does_not_keep_the_candidate_from_sign_off(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    step.facts.append(_gate("watch-50"))
+    assert _signed(step, monkeypatch, ({"alertname": "DwcpLatencyHigh", "release": OLD},)).verdict is Verdict.PASS
+    assert _signed(step, monkeypatch, ({"alertname": "DwcpLatencyHigh", "release": NEW},)).verdict is Verdict.FAIL
 
 
 def test_the_least_of_a_baseline_is_what_its_p99_needs() -> None:

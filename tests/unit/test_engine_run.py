@@ -376,6 +376,27 @@ def test_stages_can_be_chosen_and_an_unknown_one_is_refused(world):
     assert (state.outcome, state.stages["half"].status, state.stages.get("full")) == ("held", "done", None)
 
 
+def test_one_stage_alone_that_puts_the_candidate_on_hosts_leaves_a_run_that_can_go_back(world):
+    go(world, from_stage="prepare", until_stage="prepare")
+    state = go(world, from_stage="deploy", until_stage="deploy")
+    assert (state.outcome, state.held["asked"], engine.exit_code(state)) == ("held", True, 0)
+    assert "rollback" in state.held["do"] and "candidate is on hosts" in state.held["reason"]
+    assert back(world).outcome == "rolled-back"
+
+
+def test_one_stage_alone_is_followed_by_the_rest(world):
+    first = go(world, from_stage="deploy", until_stage="deploy")
+    state = go(world)
+    assert (state.run, state.outcome, state.signed_off) == (first.run, "succeeded", True)
+    assert state.last_stage == list(state.stages)[-1]
+
+
+def test_what_is_live_is_not_said_to_be_checked_by_stages_that_check_nothing(world):
+    go(world)
+    with pytest.raises(BadInput, match=r"is live in .* stage prepare"):
+        go(world, incumbent=NEW, from_stage="half")
+
+
 def test_stages_wait_for_their_time_in_the_journal_and_a_jump_of_the_clock_shortens_no_watch(world):
     clock = FakeClock()
     begun = clock.monotonic()

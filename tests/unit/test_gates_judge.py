@@ -107,6 +107,47 @@ def test_without_users_the_incumbent_is_compared_by_what_it_answers_on_the_contr
     assert slow.verdict is Verdict.FAIL and slow.trigger in ("latency", "latency (early)")
 
 
+def test_errors_that_begin_at_full_traffic_fail_the_candidate_early_by_the_baseline() -> None:
+    """Of ten failures none is the incumbent's, which has a tenth of the requests: that alone says little."""
+    samples = _failing(_samples(share=10 / 11, per_s=198.0), CANDIDATE, 60)
+    said = _judge().look(_window(samples, baseline=_samples(seed=2, share=0.0)))
+    assert said.verdict is Verdict.FAIL and said.trigger == "errors (early)"
+    assert "or than the baseline" in _line(said, "errors (early)").stated
+    sick = replace(_failing(_samples(seed=2, share=0.0), INCUMBENT, 120), role=np.full(5400, INCUMBENT, np.int8))
+    assert _line(_judge().look(_window(samples, baseline=sick)), "errors (early)").verdict is Verdict.INCONCLUSIVE
+
+
+def test_while_both_have_users_the_baseline_blames_no_candidate_for_a_sick_site() -> None:
+    samples = _failing(_failing(_samples(share=0.5), CANDIDATE, 15), INCUMBENT, 15)
+    line = _line(_judge().look(_window(samples, baseline=_samples(seed=2, share=0.0))), "errors (early)")
+    assert line.verdict is Verdict.INCONCLUSIVE and line.stated.endswith("and more than the incumbent")
+
+
+def test_against_a_baseline_a_stray_answer_of_the_incumbent_switches_no_test_off() -> None:
+    samples = _failing(_samples(share=0.9999), CANDIDATE, 60)
+    said = _judge(against="baseline").look(_window(samples, baseline=_samples(seed=2, share=0.0)))
+    assert said.verdict is Verdict.FAIL and said.trigger == "errors (early)"
+
+
+def test_the_incumbent_has_to_answer_at_every_site() -> None:
+    samples = _samples()
+    one = samples.where((samples.client != 2) | (samples.role == CANDIDATE))
+    decision = _judge().decide(_window(one))
+    assert decision.verdict is Verdict.ERROR
+    assert any("the incumbent as seen by sgp" in problem for problem in decision.problems), decision.problems
+
+
+def test_a_tail_is_held_against_the_candidate_only_where_both_have_like_traffic() -> None:
+    def tailed(share: float) -> Samples:
+        samples = _samples(share=share, seconds=120.0)
+        tail = (samples.role == CANDIDATE) & (np.arange(len(samples)) % 25 == 0)
+        return replace(samples, latency=np.where(tail, 0.09, samples.latency))
+
+    assert _line(_judge().decide(_window(tailed(0.5), seconds=120.0)), "latency_p99 ratio").verdict is Verdict.FAIL
+    line = _line(_judge().decide(_window(tailed(0.9), seconds=120.0)), "latency_p99 ratio")
+    assert line.verdict is not Verdict.FAIL and not line.decides
+
+
 def test_a_look_never_passes() -> None:
     assert _judge().look(_window()).verdict is Verdict.INCONCLUSIVE
 

@@ -218,6 +218,29 @@ def test_a_slot_that_is_out_gets_no_share_and_one_with_a_share_is_not_taken_out(
     assert all(not weights.slots["a"].is_in for weights in traffic.read().values())
 
 
+def test_users_are_not_sent_to_a_slot_without_a_server_that_is_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    haproxies: list[FakeHaproxy] = []
+    made = FakeHaproxy.__init__
+    monkeypatch.setattr(FakeHaproxy, "__init__", lambda self, *words: (made(self, *words), haproxies.append(self))[0])
+    with hosts_site("gateway", monkeypatch) as site:
+        traffic = site.make()
+        for slot, release in (("a", "2.9.0-aaa"), ("b", "3.0.0-bbb")):
+            traffic.label(slot, release)
+            traffic.enable(slot)
+        traffic.shift(100, stage="full")
+        for haproxy in haproxies:
+            haproxy.servers["slot_a"] = dict.fromkeys(haproxy.servers["slot_a"], "DOWN")
+        with pytest.raises(Refused, match="No server of slot a is up"):
+            traffic.shift(0, stage="back")
+        assert all(weights.slot_b == 100 for weights in traffic.read().values())
+        for haproxy in haproxies:
+            haproxy.servers["slot_b"] = dict.fromkeys(haproxy.servers["slot_b"], "DOWN")
+        traffic.shift(0, stage="back")
+        assert all(weights.slot_b == 0 for weights in traffic.read().values())
+
+
 def test_a_slot_under_traffic_keeps_its_name(site: Site) -> None:
     traffic = site.make()
     with pytest.raises(Refused, match=r"2\.9\.0-aaa"):

@@ -219,11 +219,24 @@ def test_another_trouble_of_the_incumbent_does_not_hide_the_candidates(step: Ste
     ids=["not its to judge", "of another", "of both", "pending", "refused", "timed out", "starting", "error", "null"],
 )
 def test_nothing_else_sends_the_run_back_and_the_watch_goes_on(step: Step, monkeypatch: pytest.MonkeyPatch, said: object) -> None:
+    step.facts.append(("traffic.set", {"gateway": "nyc-1", "weights": {OLD: 90, NEW: 10}}))
     with _watching(step, monkeypatch, said) as (watcher, seen):
         _until(lambda: len(seen) >= 4)
         assert watcher.poll() is None
     with _watching(step, monkeypatch, said, said, [_alert("DwcpAgentDown")]) as (watcher, _):
         assert _until(watcher.poll)
+
+
+def test_an_incumbent_without_users_hides_nothing_of_the_candidates(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    step.facts.append(("traffic.set", {"gateway": "nyc-1", "weights": {OLD: 90, NEW: 10}}))
+    step.facts.append(("traffic.set", {"gateway": "nyc-1", "weights": {OLD: 0, NEW: 100}}))
+    with _watching(step, monkeypatch, [_alert("DwcpErrorRateHigh"), _alert("DwcpErrorRateHigh", OLD)]) as (watcher, _):
+        assert "DwcpErrorRateHigh" in _until(watcher.poll).reason
+
+
+def test_a_watcher_that_can_ask_no_more_says_so(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _watching(step, monkeypatch, RuntimeError("the certificate is gone")) as (watcher, _):
+        assert "can no longer be watched: RuntimeError: the certificate is gone" in _until(watcher.poll).reason
 
 
 def test_a_stopped_watcher_asks_no_more(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from dwcp_agent.config import LoadConfig
 from dwcp_agent.errors import Corrupt, Failed, Refused, Unreachable
 from dwcp_agent.load.payloads import Payload
 from dwcp_agent.load.plan import TRANSFER, Due
-from dwcp_agent.load.samples import NO_RELEASE, Result
+from dwcp_agent.load.samples import CONTROL, NO_RELEASE, Result
 from dwcp_agent.transport.sender import Link, Sending
 from dwcp_agent.transport.source import BytesSource
 
@@ -72,6 +72,7 @@ class Gateway:
         headers = {"X-DWCP-Session": due.session, "X-Request-Start": f"t={due_at:.6f}"}
         if due.control:
             headers["X-DWCP-Lane"] = "control"
+            outcome.release = CONTROL
         try:
             if due.op == TRANSFER:
                 await self._transfer(due, headers, payload, outcome)
@@ -138,7 +139,7 @@ class Gateway:
     ) -> dict[str, Any] | None:
         async with self._session.request(method, path, headers=headers, data=body, trace_request_ctx=sent) as response:
             content = await response.read()
-            outcome.release = response.headers.get("X-DWCP-Release", NO_RELEASE)
+            outcome.release = response.headers.get("X-DWCP-Release", CONTROL if "X-DWCP-Lane" in headers else NO_RELEASE)
             try:
                 answer = json.loads(content)
             except ValueError:

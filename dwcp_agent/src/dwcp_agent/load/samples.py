@@ -10,12 +10,14 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 
 from dwcp_agent.telemetry.metrics import LATENCY_EDGES_S
 
-__all__ = ["NO_RELEASE", "Result", "Samples"]
+__all__ = ["CONTROL", "NO_RELEASE", "Result", "Samples"]
 
 Result = Literal["ok", "error", "timeout", "refused", "corrupt"]
 Sample = tuple[int, float, str, str, Result, float]
 
 NO_RELEASE = "none"
+CONTROL = "control"
+"""In the place of a release: a request on the control lane that nobody answered."""
 KEPT = 200_000
 
 

@@ -20,7 +20,7 @@ from dwcp_agent.errors import Refused
 from dwcp_agent.load.gateway import Gateway, Outcome
 from dwcp_agent.load.payloads import Payloads
 from dwcp_agent.load.plan import SIZES, Due, Plan
-from dwcp_agent.load.samples import NO_RELEASE, Samples
+from dwcp_agent.load.samples import CONTROL, NO_RELEASE, Samples
 from dwcp_agent.notify import notify
 from dwcp_agent.release import Release
 from dwcp_agent.security.identity import METRICS_ROLES, from_certificate
@@ -94,7 +94,7 @@ class LoadClient:
                 await asyncio.sleep(wait)
             self.samples.offered.inc()
             if len(self._in_flight) >= self.config.max_in_flight:
-                self.samples.add(wall + due_at, NO_RELEASE, due.op, "refused", loop.time() - due_at)
+                self.samples.add(wall + due_at, CONTROL if due.control else NO_RELEASE, due.op, "refused", loop.time() - due_at)
                 continue
             task = asyncio.create_task(self._request(due, due_at, wall, payloads))
             self._in_flight.add(task)
