@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from invoke import Context, task
 
@@ -21,23 +23,33 @@ def finish(work: Callable[[], Result], *, as_json: bool = False, debug: bool = F
     """Prints a verb's result (one JSON object with ``--json``) and ends with its exit code; an error is one sentence on stderr."""
     try:
         result = work()
+        print(json.dumps(result.data) if as_json else result.text, flush=True)
     except GoliveError as error:
-        if debug:
-            traceback.print_exc()
-        if as_json:
-            print(json.dumps({"schema": 1, "error": {"type": type(error).__name__, "message": error.message}}))
-        print(error.message, file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("Interrupted; run the same command again to go on.", file=sys.stderr)
-        sys.exit(130)
+        _failed(error, error.message, error.exit_code, as_json=as_json, debug=debug)
+    except KeyboardInterrupt as error:
+        _failed(error, "Interrupted; run the same command again to go on.", 130, as_json=as_json, debug=debug)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sentence = f"This machine says no: {where}{error.strerror or error}. Mend that, then run the same command again."
+        _failed(error, sentence, 2, as_json=as_json, debug=debug)
     except Exception as error:
-        if debug:
-            traceback.print_exc()
-        print(f"Unexpected {type(error).__name__}: {error}. This is a bug; run it again with --debug for the details.", file=sys.stderr)
-        sys.exit(1)
-    print(json.dumps(result.data) if as_json else result.text)
-    sys.exit(result.exit_code)
+        sentence = f"Unexpected {type(error).__name__}: {error}. This is a bug; run it again with --debug for the details."
+        _failed(error, sentence, 1, as_json=as_json, debug=debug)
+    else:
+        sys.exit(result.exit_code)
+
+
+def _failed(error: BaseException, sentence: str, code: int, *, as_json: bool, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exception(error)
+    if as_json:
+        # Where stdout takes nothing any more, the sentence and the code still say it.
+        with contextlib.suppress(OSError):
+            print(json.dumps({"schema": 1, "error": {"type": type(error).__name__, "message": sentence}}), flush=True)
+    print(sentence, file=sys.stderr)
+    if isinstance(error, OSError) and error.filename is None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer cannot change the exit code
+    sys.exit(code)
 
 
 def lazily(verb: str, env: str, **options: Any) -> Callable[[], Result]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,22 +9,18 @@ import httpx
 
 from golive.environment import Environment
 from golive.errors import Unreachable
+from golive.gates.adapters import operator_tls
 
 __all__ = ["client", "get"]
 
 
-def _context(env: Environment) -> ssl.SSLContext:
-    pki = env.state / "pki"
-    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(pki / "operator.crt", pki / "operator.key")
-    return context
-
-
 @contextmanager
 def client(env: Environment, *, timeout_s: float = 5) -> Iterator[httpx.Client]:
-    """A client that shows the operator's certificate and trusts only the environment's CA. No proxy, no redirects."""
-    with httpx.Client(verify=_context(env), timeout=timeout_s, trust_env=False) as opened:
+    """A client that shows the operator's certificate and trusts only the environment's CA. No proxy, no redirects.
+
+    Raises Unprepared, naming the directory, when the certificate is missing or cannot be used.
+    """
+    with httpx.Client(verify=operator_tls(env.state / "pki"), timeout=timeout_s, trust_env=False) as opened:
         yield opened
 
 

@@ -1,4 +1,4 @@
-"""``ansible.play``: a playbook has run on every host. Ansible itself is the probe: what is right already stays unchanged."""
+"""``ansible.play``: a playbook has run on every host of the fleet. Ansible itself is the probe: what is right already stays unchanged."""
 
 from __future__ import annotations
 
@@ -29,10 +29,16 @@ class AnsiblePlay:
         return {"environment": Finding(Found.ABSENT, "Ansible looks at each task anew")}
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
-        result = play_step(ctx, ctx.params["playbook"], extravars=variables(ctx.env))
+        # By name, so that a host which the play says nothing of is missed: "every host" would also be none.
+        hosts = [host.name for host in ctx.fleet().hosts]
+        result = play_step(ctx, ctx.params["playbook"], extravars=variables(ctx.env), limit=hosts)
         trouble = result.trouble()
         if trouble:
             return Outcome(Verdict.ERROR if result.unreachable else Verdict.FAIL, trouble, result.as_json())
+        missing = [name for name in hosts if name not in result.changed]
+        if missing or not hosts:
+            why = f"the play says nothing of {', '.join(missing)}" if missing else "there are no hosts to play on"
+            return Outcome(Verdict.ERROR, f"{ctx.params['playbook']}: {why}; whether they are as declared is unknown", result.as_json())
         changed = sum(result.changed.values())
         summary = f"{ctx.params['playbook']} on {len(result.changed)} hosts in {result.duration_s:.0f} s, changed={changed}"
         return Outcome(Verdict.PASS, summary, result.as_json(), changed=changed)

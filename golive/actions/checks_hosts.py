@@ -17,8 +17,10 @@ from golive.fleet.model import Host
 __all__ = ["ChecksHosts"]
 
 _LOOK = (
+    # A systemctl that fails must not be read as "no failed units", which is what counting the lines of its silence would say.
+    "u=$(systemctl list-units --state=failed --plain --no-legend) || exit 1; "
     "cat /proc/sys/kernel/random/boot_id; date +%s.%N; df --output=avail,pcent -B1 / | tail -1; "
-    "systemctl list-units --state=failed --plain --no-legend | wc -l; cat /proc/loadavg; nproc"
+    'printf %s "$u" | grep -c .; cat /proc/loadavg; nproc'
 )
 
 

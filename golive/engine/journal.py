@@ -203,7 +203,7 @@ class SqlJournal:
                 if head != self._seen:
                     raise Occupied(
                         f"The journal of environment {self._env} was written by someone else after record {self._seen.seq}; "
-                        f"this process stops. Check it with `./inv journal.verify --env {self._env}`."
+                        f"this process stops. Check it with `./inv report --env {self._env}`."
                     )
                 seq, prev = head.seq + 1, head.hash
                 digest = _digest(self._env, seq, at, run, kind, stage, step, token, text, prev)

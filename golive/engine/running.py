@@ -100,7 +100,10 @@ class Live:
             self.append("bug", {"error": type(error).__name__}, stage, step)
 
     def context(self, stage: str, step: str, params: Mapping[str, Any], attempt: int) -> tuple[StepContext, Callable[[], None]]:
-        """What a step may use, and a function after which it can no longer write: for steps that were given up."""
+        """What a step may use, and a function after which it can no longer write: for steps that were given up.
+
+        ``workdir`` is named, not made: whoever makes it says what a full disk means.
+        """
         closed = threading.Event()
         running: dict[int, Process] = {}
 
@@ -130,7 +133,6 @@ class Live:
                 return [dict(fact) for fact in self._facts.get(kind, ())]
 
         workdir = self.env.state / "runs" / self.run / (step or "run")
-        workdir.mkdir(parents=True, exist_ok=True, mode=0o700)
         context = StepContext(
             env=self.env,
             fleet=self.ports.fleet,
@@ -261,6 +263,7 @@ class Live:
         for watcher in self.ports.watchers if not self._watching else ():
             context, _ = self.context(state.stage or "", "", {}, 1)
             try:
+                context.workdir.mkdir(parents=True, exist_ok=True, mode=0o700)
                 watcher.start(context)
             except Exception as error:
                 return Trigger(watcher.name, f"{watcher.name} could not start to look: {error}")

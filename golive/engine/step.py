@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,13 +15,17 @@ from golive.actions.port import Action, Finding, Findings, Found, Outcome, Reach
 from golive.engine.journal import SecretRefused
 from golive.engine.running import Breach, Interrupted, Live
 from golive.engine.supervise import TimedOut, supervised
-from golive.errors import GoliveError, Occupied
+from golive.errors import BadInput, GoliveError, Occupied
 from golive.gates.verdict import Verdict
 from golive.runbook import Step, format_duration
 
 __all__ = ["Done", "Unknown", "perform", "reach_of"]
 
 JSON = dict[str, Any]
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_UNUSABLE = (errno.EACCES, errno.EIO)
+"""What this machine's disk says when it is full, read-only, another user's or broken: an operator's to mend, no bug of ours."""
 
 
 class Unknown(Exception):
@@ -60,14 +66,20 @@ class _Attempt:
     why: str
     reach: Reach
     begun: float
+    back: bool = False
     intended: bool = False
     bug: bool = False
     targets: dict[str, JSON] = field(default_factory=dict)
 
-    def run(self, *, back: bool) -> Done:
+    def run(self) -> Done:
+        try:
+            self.ctx.workdir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            if not self.back:  # traffic goes back, also from a machine whose disk is full
+                return self._end(self._raised(error, "the start"))
         todo: Findings = {}
         if not self.action.watch:
-            found = self._probe_until_known(back=back)
+            found = self._probe_until_known()
             if isinstance(found, Outcome):
                 return self._end(found)
             todo = {target: finding for target, finding in found.items() if finding.found is not Found.DONE}
@@ -82,7 +94,7 @@ class _Attempt:
             outcome = self._verified(outcome)
         return self._end(outcome)
 
-    def _probe_until_known(self, *, back: bool) -> Findings | Outcome:
+    def _probe_until_known(self) -> Findings | Outcome:
         """Findings without an UNKNOWN. On the way back an unknown target is simply one more to be put right: a dead host must not
         keep users on the candidate elsewhere."""
         timing = self.live.ports.timing
@@ -91,7 +103,7 @@ class _Attempt:
             if isinstance(found, Outcome):
                 return found
             unknown = {target: finding for target, finding in found.items() if finding.found is Found.UNKNOWN}
-            if not unknown or back:
+            if not unknown or self.back:
                 return found
             if probe < timing.probes:
                 self.live.wait(timing.retry_s)
@@ -149,11 +161,20 @@ class _Attempt:
         except StepStopped as error:
             return Outcome(Verdict.ERROR, f"the step stopped by itself: {error}")
         except GoliveError as error:
-            if verb == "probe":
+            # What an operator gave is wrong whatever a host says; but it does not keep the way back from being tried.
+            if verb == "probe" and (self.back or not isinstance(error, BadInput)):
                 return {error.host or "environment": Finding(Found.UNKNOWN, str(error))}
             return Outcome(Verdict.ERROR, str(error))
         except Exception as error:
-            return self._not_one(error, verb, "an answer")
+            return self._raised(error, verb)
+
+    def _raised(self, error: Exception, verb: str) -> Outcome:
+        """The outcome for an error that no one raised on purpose: the machine's trouble in one sentence, or a bug of ours."""
+        if isinstance(error, OSError) and error.errno in (*_UNWRITABLE, *_UNUSABLE):
+            what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else f"a file of {self.step.uses}"
+            way = "written" if error.errno in _UNWRITABLE else "used"
+            return Outcome(Verdict.ERROR, f"{what} cannot be {way} on this machine: {os.strerror(error.errno)}")
+        return self._not_one(error, verb, "an answer")
 
     def _not_one(self, got: object, verb: str, expected: str) -> Outcome:
         """An action that does not keep to the port: our own fault, journaled as such."""
@@ -208,7 +229,7 @@ def perform(live: Live, stage: str, step: Step, *, back: bool = False) -> Done:
     deadline, why = begun + budget.total_seconds(), f"took longer than its budget of {format_duration(budget)}"
     if live.stage_deadline is not None and live.stage_deadline < deadline:
         deadline, why = live.stage_deadline, "the stage took longer than its budget"
-    return _Attempt(live, stage, step, action, ctx, close, deadline, why, reach_of(action, params), begun).run(back=back)
+    return _Attempt(live, stage, step, action, ctx, close, deadline, why, reach_of(action, params), begun, back).run()
 
 
 def reach_of(action: Action, params: Mapping[str, Any]) -> Reach:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import shlex
 import socket
 import threading
@@ -17,6 +18,10 @@ import paramiko
 from golive.errors import BadInput, Refused, Unprepared, Unreachable
 
 __all__ = ["Completed", "NotSent", "connect", "connected", "execute", "parse_host_key"]
+
+# paramiko's threads log what they raise with its traceback, which would reach the operator's stderr; callers get it as an error anyway.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
 
 
 @dataclass(frozen=True)

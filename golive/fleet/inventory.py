@@ -26,8 +26,12 @@ def read_fleet(env: Environment) -> Fleet:
         return Fleet.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Unprepared(f"Environment {env.name} has no hosts yet; run `./inv provision --env {env.name}` first.") from None
-    except ValidationError as error:
-        raise Unprepared(f"{path} is damaged ({error.errors()[0]['msg']}); `./inv provision --env {env.name}` writes it anew.") from None
+    except OSError as error:
+        raise Unprepared(
+            f"{path} cannot be read ({error.strerror}); make it readable, or remove it and run `./inv provision --env {env.name}`."
+        ) from None
+    except ValueError as error:
+        raise Unprepared(f"{path} is damaged ({_first(error)}); `./inv provision --env {env.name}` writes it anew.") from None
 
 
 def write_fleet(env: Environment, outputs: Mapping[str, Any]) -> Fleet:
@@ -36,9 +40,7 @@ def write_fleet(env: Environment, outputs: Mapping[str, Any]) -> Fleet:
         entries = [{key: value for key, value in host.items() if key != "addresses"} for host in outputs["hosts"]]
         fleet = Fleet(env=env.name, hosts=tuple(sorted((Host.model_validate(entry) for entry in entries), key=lambda host: host.name)))
     except (KeyError, AttributeError, ValidationError) as error:
-        raise GoliveError(f"Terraform's output `hosts` of environment {env.name} does not describe a fleet: {error}.") from None
-    if sum(host.role == "ops" for host in fleet.hosts) != 1:
-        raise GoliveError(f"Environment {env.name} needs exactly one host with the role ops.")
+        raise GoliveError(f"Terraform's output `hosts` of environment {env.name} does not describe a fleet: {_first(error)}.") from None
     known = "".join(f"{_known_name(host)} {host.host_key}\n" for host in fleet.hosts)
     _write(env.state / "known_hosts", known)
     _write(env.state / "hosts.yml", yaml.safe_dump(ansible_inventory(env, fleet), sort_keys=True))
@@ -121,6 +123,11 @@ def read_static_hosts(env: Environment) -> list[dict[str, Any]]:
         seen.add(host.name)
         checked.append(host.model_dump(include=_STATIC))
     return checked
+
+
+def _first(error: Exception) -> str:
+    """The first thing that is wrong, in one line."""
+    return error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
 
 
 def _known_name(host: Host) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 __all__ = ["Fleet", "Host"]
 
@@ -31,12 +31,19 @@ class Host(BaseModel):
 
 
 class Fleet(BaseModel):
-    """All hosts of one environment, ordered by name."""
+    """All hosts of one environment, ordered by name; exactly one of them is ``ops``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     env: str
     hosts: tuple[Host, ...]
+
+    @model_validator(mode="after")
+    def _one_ops(self) -> Fleet:
+        found = sum(host.role == "ops" for host in self.hosts)
+        if found != 1:
+            raise ValueError(f"a fleet has exactly one host with the role ops, this one has {found}")
+        return self
 
     @property
     def agents(self) -> Sequence[Host]:

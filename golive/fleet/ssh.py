@@ -10,7 +10,7 @@ from types import TracebackType
 import paramiko
 
 from golive.environment import Environment
-from golive.errors import Held, Unreachable
+from golive.errors import GoliveError, Unreachable
 from golive.fleet.connection import Completed, NotSent, connect, execute, parse_host_key
 from golive.fleet.model import Fleet, Host
 
@@ -60,20 +60,21 @@ class Shell:
             except NotSent:
                 self._forget(host)
                 return execute(self._client(host, timeout_s), argv, stdin=input, timeout_s=timeout_s)
-        except Held as error:
+        except GoliveError as error:
             if isinstance(error, Unreachable):
                 self._forget(host)
             raise type(error)(f"{host.name}: {error.message}", host=host.name) from None
 
     def each(
         self, hosts: Sequence[Host], argv: Sequence[str], *, input: bytes | None = None, timeout_s: float = 30
-    ) -> dict[str, Completed | Held]:
-        """``run`` on all ``hosts`` at once: by host name, how it ended or why it is not known (``Unreachable``, ``Refused``)."""
+    ) -> dict[str, Completed | GoliveError]:
+        """``run`` on all ``hosts`` at once: by host name, how it ended or why it is not known: whatever ``run`` raises of one host is
+        that host's answer, and takes nothing from the others."""
 
-        def one(host: Host) -> Completed | Held:
+        def one(host: Host) -> Completed | GoliveError:
             try:
                 return self.run(host, argv, input=input, timeout_s=timeout_s)
-            except Held as error:
+            except GoliveError as error:
                 return error
 
         if not hosts:

@@ -25,7 +25,7 @@ from python_terraform import Terraform as PythonTerraform
 
 from golive import errors
 from golive.environment import ROOT, Environment, state_root
-from golive.errors import GoliveError, Unprepared
+from golive.errors import GoliveError, Occupied, Refused, Unprepared
 from golive.fleet import provider_mirror
 
 __all__ = ["BUNDLED", "Change", "Plan", "Terraform", "clear_error", "executable"]
@@ -96,14 +96,17 @@ class Terraform:
     def has_state(self) -> bool:
         """Whether something was ever applied and not destroyed since."""
         try:
-            return bool(json.loads(self._state.read_text(encoding="utf-8")).get("resources"))
+            state = json.loads(self._state.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return False
         except ValueError:
+            state = None
+        if not isinstance(state, dict):
             raise Unprepared(
                 f"{self._state} is not readable as Terraform state; terraform.tfstate.backup beside it is the one before. "
                 f"Put it back, or run `./inv destroy --env {self._env.name}`."
-            ) from None
+            )
+        return bool(state.get("resources"))
 
     def init(self) -> None:
         """The configuration is in place and the provider selected."""
@@ -253,12 +256,14 @@ _WHERE = re.compile(r"^(with |on .+ line \d+|\d+: )")
 def clear_error(command: str, output: str, log: Path) -> GoliveError:
     """Terraform's complaint as one error: the summaries of what it printed, in the class that the provider meant.
 
+    What Terraform itself says no to is Refused: an operator's to mend, not a bug of ours. A locked state is Occupied.
+
     Args:
         command: ``init``, ``plan``, ...
         output: What it wrote.
         log: Where all of it was kept; named in the message.
     """
-    kind: type[GoliveError] = GoliveError
+    kind: type[GoliveError] = Refused
     said: list[str] = []
     lines = [_FRAME.sub("", line).strip() for line in output.splitlines()]
     for index, line in enumerate(lines):
@@ -266,11 +271,14 @@ def clear_error(command: str, output: str, log: Path) -> GoliveError:
             continue
         text = line.removeprefix("Error:").strip()
         details = []
+        if text.startswith("Error acquiring the state lock"):
+            kind = Occupied
         for follower in lines[index + 1 :]:
             if follower.startswith(("Error:", "Warning:")):
                 break
             if (named := _CLASS.match(follower)) is not None:
-                kind = getattr(errors, named[1], GoliveError)
+                meant = getattr(errors, named[1], None)
+                kind = meant if isinstance(meant, type) and issubclass(meant, GoliveError) else kind
             elif follower and not _WHERE.match(follower) and not follower.endswith(("{", "}")):
                 details.append(follower)
         ours = any(_CLASS.match(follower) for follower in lines[index + 1 :])

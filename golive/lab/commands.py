@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from golive.environment import MARK
-from golive.errors import GoliveError, Unprepared
+from golive.errors import Refused, Unprepared, Unreachable
 
 __all__ = ["Ran", "must", "run"]
 
@@ -35,7 +35,7 @@ class Ran:
 
 
 def run(argv: Sequence[str], *, text: str | None = None, timeout_s: float = 60) -> Ran:
-    """Runs a program to its end. Raises Unprepared when it is not installed, GoliveError when it takes longer than ``timeout_s``.
+    """Runs a program to its end. Raises Unprepared when it is not installed, Unreachable when it takes longer than ``timeout_s``.
 
     Standard input is ``text`` or empty, never the terminal's or Terraform's: podman would wait on it for ever.
     """
@@ -50,15 +50,15 @@ def run(argv: Sequence[str], *, text: str | None = None, timeout_s: float = 60) 
     except FileNotFoundError:
         raise Unprepared(f"{argv[0]} is not installed; on Debian: apt-get install {_PACKAGE.get(argv[0], argv[0])}.") from None
     except subprocess.TimeoutExpired:
-        raise GoliveError(f"`{' '.join(argv)}` did not end within {timeout_s:.0f} s; it was stopped.") from None
+        raise Unreachable(f"`{' '.join(argv)}` did not end within {timeout_s:.0f} s; it was stopped.") from None
     return Ran(tuple(argv), done.returncode, done.stdout, done.stderr)
 
 
 def must(argv: Sequence[str], *, text: str | None = None, timeout_s: float = 60) -> str:
-    """What ``run`` wrote to stdout. Raises GoliveError, with the program's own complaint, when it failed."""
+    """What ``run`` wrote to stdout. Raises Refused, with the program's own complaint, when it failed."""
     ran = run(argv, text=text, timeout_s=timeout_s)
     if not ran.ok:
-        raise GoliveError(f"`{' '.join(argv)}` failed: {ran.complaint}.")
+        raise Refused(f"`{' '.join(argv)}` failed: {ran.complaint}.")
     return ran.stdout
 
 

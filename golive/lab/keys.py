@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -56,9 +57,22 @@ def host_key(keys: Path, name: str) -> str:
 
 
 def key_pair(path: Path, comment: str) -> str:
-    """The public half of the ed25519 key at ``path``, which is made (0600) when missing; a lost ``.pub`` is written again."""
+    """The public half of the ed25519 key at ``path``, which is made (0600) when missing; a lost ``.pub`` is written again.
+
+    Raises:
+        Unprepared: the file is no private key that can be used, or cannot be read.
+    """
     if path.exists():
-        private = serialization.load_ssh_private_key(path.read_bytes(), password=None)
+        try:
+            private = serialization.load_ssh_private_key(path.read_bytes(), password=None)
+        except OSError as error:
+            raise Unprepared(
+                f"The private key {path} cannot be read ({error.strerror}); make it readable and run the command again."
+            ) from None
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise Unprepared(
+                f"{path} is not a usable private key without a password; put it back from a copy, or remove it so that a new one is made."
+            ) from None
     else:
         private = Ed25519PrivateKey.generate()
         text = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()).decode()

@@ -47,7 +47,11 @@ def freeze(version: str, *, root: Path = ROOT, catalogue: Path = CATALOGUE) -> E
         lock=lock,
         lock_digest=digest_of(root / lock),
     )
-    _write(catalogue, version, frozen)
+    try:
+        _write(catalogue, version, frozen)
+    except BadInput:
+        (root / lock).unlink()
+        raise
     return frozen
 
 
@@ -61,7 +65,9 @@ def _write(catalogue: Path, version: str, entry: Entry) -> None:
         raise BadInput(f'{catalogue.name} does not write release {version} as a block under "{version}":, so it cannot be edited here.')
     fresh = catalogue.with_name(f".{catalogue.name}.{os.getpid()}")
     fresh.write_text(changed, encoding="utf-8")
-    if read(fresh).releases[version] != entry:
-        fresh.unlink()
-        raise BadInput(f"{catalogue.name} could not be edited; freeze {version} by hand.")
-    fresh.replace(catalogue)
+    try:
+        if read(fresh).releases[version] != entry:
+            raise BadInput(f"{catalogue.name} could not be edited; freeze {version} by hand.")
+        fresh.replace(catalogue)
+    finally:
+        fresh.unlink(missing_ok=True)

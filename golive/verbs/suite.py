@@ -48,12 +48,13 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
 
 
 def suite(*, long: bool = False, lab: bool = True) -> Result:
-    """Runs every part, also after one failed, and says which did. What a part prints goes where ours goes."""
+    """Runs every part, also after one failed, and says which did. What a part prints goes to stderr: stdout is the result's."""
     rows, failed = [], []
     for part in parts(lab=lab, long=long):
         print(f"== {part.name}", file=sys.stderr, flush=True)
         began = time.monotonic()
-        done = subprocess.run(part.argv, cwd=part.directory, env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False)
+        surroundings = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        done = subprocess.run(part.argv, cwd=part.directory, env=surroundings, stdout=sys.stderr, check=False)
         seconds = round(time.monotonic() - began, 1)
         rows.append({"part": part.name, "rc": done.returncode, "seconds": seconds})
         if done.returncode != 0:

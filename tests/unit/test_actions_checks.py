@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,6 +129,24 @@ def test_silent_hosts_do_not_pass(step: Step, monkeypatch: pytest.MonkeyPatch) -
     step.hosts.silent.add(OPS)
     outcome = named("checks.hosts").apply(ctx, {})
     assert outcome.verdict is not Verdict.PASS and "ops: no answer" in outcome.summary
+
+
+@pytest.mark.parametrize(
+    ("systemctl", "rc", "counted"),
+    [
+        (":", 0, "0"),
+        ("echo 'x.service loaded failed failed X'; echo 'y.service loaded failed failed Y'", 0, "2"),
+        ("echo 'Failed to connect to bus' >&2; exit 1", 1, None),
+    ],
+)
+def test_a_systemctl_that_fails_is_not_a_host_without_failed_units(tmp_path: Path, systemctl: str, rc: int, counted: str | None) -> None:
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{systemctl}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["sh", "-c", checks_hosts._LOOK], env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == rc
+    lines = done.stdout.splitlines()
+    assert (len(lines), lines[3]) == (6, counted) if counted is not None else lines == []
 
 
 @pytest.mark.parametrize("said", ["another", "not ready", "nothing"])

@@ -64,7 +64,9 @@ def test_a_terraform_that_fails_leaves_no_mark(step: Step, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("result", "verdict", "said"),
     [
-        (PlayResult("base.yml", 0, {"ams-1": 3, "ams-2": 0}), Verdict.PASS, "changed=3"),
+        (PlayResult("base.yml", 0, {name: 3 if name == "ams-1" else 0 for name in (*AGENTS, OPS)}), Verdict.PASS, "on 5 hosts"),
+        (PlayResult("base.yml", 0, {"ams-1": 3, "ams-2": 0, "nyc-1": 0, "ops": 0}), Verdict.ERROR, "says nothing of nyc-2;"),
+        (PlayResult("base.yml", 0, {}), Verdict.ERROR, "says nothing of ams-1, ams-2, nyc-1, nyc-2, ops;"),
         (PlayResult("base.yml", 2, {"ams-2": 0}, failed={"ams-1": "no space"}), Verdict.FAIL, "ams-1: no space"),
         (PlayResult("base.yml", 4, {}, unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1: no route"),
         (PlayResult("base.yml", 6, {}, failed={"ams-2": "x"}, unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1"),
@@ -76,14 +78,14 @@ def test_a_play_passes_only_when_every_host_did_it_all(
 ) -> None:
     played: list[Any] = []
 
-    def play_step(ctx: object, playbook: str, *, extravars: object) -> PlayResult:
-        played.append((playbook, extravars))
+    def play_step(ctx: object, playbook: str, *, extravars: object, limit: list[str]) -> PlayResult:
+        played.append((playbook, extravars, limit))
         return result
 
     monkeypatch.setattr(ansible_play, "play_step", play_step)
     monkeypatch.setattr(ansible_play, "variables", lambda env: {"of": env.name})
     outcome = named("ansible.play").apply(step.ctx({"playbook": "base.yml"}), {})
-    assert played == [("base.yml", {"of": "unit"})]
+    assert played == [("base.yml", {"of": "unit"}, [*AGENTS, OPS])]
     assert outcome.verdict is verdict and said in outcome.summary
 
 

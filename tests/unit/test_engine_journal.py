@@ -128,7 +128,7 @@ def test_a_second_writer_is_noticed_before_anything_is_appended(kept):
     kept.fill(2)
     other = SqlJournal(kept.store, "sim", FakeClock(), token=lambda: kept.lease.token)
     other.append("note", {}, "run-2")
-    with pytest.raises(Occupied, match="someone else after record 2"):
+    with pytest.raises(Occupied, match=r"someone else after record 2; .*`\./inv report --env sim`"):
         kept.fill(1)
     assert len(kept.journal.read()) == 3
 

@@ -84,10 +84,25 @@ def test_before_provisioning_the_operator_is_told_what_to_run(lab: Environment) 
         read_fleet(lab)
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", '{"env": "lab", "hosts": [{}]}'])
-def test_a_damaged_fleet_is_not_a_fleet(lab: Environment, text: str) -> None:
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"env": "lab", "hosts": [{}]}', b'{"env": "lab\xff", "hosts": []}'])
+def test_a_damaged_fleet_is_not_a_fleet(lab: Environment, content: bytes) -> None:
+    (lab.state / "fleet.json").write_bytes(content)
+    with pytest.raises(Unprepared, match=r"fleet\.json is damaged .*`\./inv provision --env lab`"):
+        read_fleet(lab)
+
+
+@pytest.mark.parametrize("ops", [0, 2])
+def test_a_fleet_without_exactly_one_ops_host_is_damaged(lab: Environment, ops: int) -> None:
+    hosts = [entry("a1"), *(entry(f"ops{number}", "ops") for number in range(ops))]
+    text = json.dumps({"env": "lab", "hosts": [{key: value for key, value in host.items() if key != "addresses"} for host in hosts]})
     (lab.state / "fleet.json").write_text(text)
-    with pytest.raises(Unprepared, match="damaged"):
+    with pytest.raises(Unprepared, match=f"exactly one host with the role ops, this one has {ops}"):
+        read_fleet(lab)
+
+
+def test_a_fleet_that_cannot_be_read_is_named(lab: Environment) -> None:
+    (lab.state / "fleet.json").mkdir()
+    with pytest.raises(Unprepared, match=r"fleet\.json cannot be read \(Is a directory\)"):
         read_fleet(lab)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +49,8 @@ def host(server: SshServer, name: str = "h1", key: str | None = None) -> Host:
 
 
 def shell(*hosts: Host) -> Shell:
-    return Shell(environment.load("lab"), Fleet(env="lab", hosts=hosts))
+    ops = Host(name="ops", site="s", address="127.0.0.1", role="ops", host_key="ssh-ed25519 AAAA")
+    return Shell(environment.load("lab"), Fleet(env="lab", hosts=(*hosts, ops)))
 
 
 def test_exit_status_and_both_streams_come_back(serve: Callable[..., SshServer]) -> None:
@@ -159,6 +162,22 @@ def test_each_keeps_answers_and_failures_apart(serve: Callable[..., SshServer]) 
     assert answers["good"].text == "hi\n"  # type: ignore[union-attr]
     assert isinstance(answers["mute"], Unreachable) and isinstance(answers["down"], Unreachable)
     assert answers["down"].host == "down"
+
+
+def test_each_takes_whatever_one_host_fails_with_for_that_hosts_answer(serve: Callable[..., SshServer]) -> None:
+    server = serve()
+    hosts = [host(server, "good"), host(server, "pinned-wrong", key="no key at all")]
+    with shell(*hosts) as sut:
+        answers = sut.each(hosts, ["echo", "hi"])
+    assert answers["good"].text == "hi\n"  # type: ignore[union-attr]
+    wrong = answers["pinned-wrong"]
+    assert isinstance(wrong, BadInput) and wrong.host == "pinned-wrong" and wrong.message.startswith("pinned-wrong: 'no key at all'")
+
+
+def test_paramikos_tracebacks_do_not_reach_stderr() -> None:
+    script = "import logging; import golive.fleet.connection; logging.getLogger('paramiko.transport').error('Traceback')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=environment.ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_many_threads_share_one_connection(serve: Callable[..., SshServer]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from golive import environment
-from golive.errors import GoliveError, Refused, Unprepared
+from golive.errors import GoliveError, Occupied, Refused, Unprepared
 from golive.fleet.terraform import Terraform, _changes, _environment, clear_error, executable
 
 LOG = Path("/log")
@@ -38,7 +38,7 @@ def test_terraforms_own_error_has_summary_and_detail() -> None:
     error = clear_error(
         "plan", "Error: Invalid value for variable\n\n  on main.tf line 3:\n   3:   cidr = 1\n\ncidr must be an IPv4 /24.\n", LOG
     )
-    assert type(error) is GoliveError
+    assert type(error) is Refused
     assert error.message.startswith("Invalid value for variable: cidr must be an IPv4 /24. (terraform plan;")
 
 
@@ -46,6 +46,17 @@ def test_the_same_error_of_seven_hosts_is_said_once() -> None:
     said = "".join("Error: The image is missing.\n\n  with module.x,\n\n[Unprepared]\n" for _ in range(7))
     error = clear_error("apply", said, LOG)
     assert type(error) is Unprepared and error.message.count("The image is missing.") == 1
+
+
+def test_a_locked_state_is_somebody_elses_run() -> None:
+    said = "Error: Error acquiring the state lock\n\nError message: resource temporarily unavailable\nLock Info:\n  ID: 1\n"
+    error = clear_error("plan", said, LOG)
+    assert type(error) is Occupied and error.exit_code == 5
+
+
+@pytest.mark.parametrize(("named", "kind"), [("GoliveError", GoliveError), ("annotations", Refused), ("nonsense", Refused)])
+def test_only_a_class_of_ours_is_taken_for_one(named: str, kind: type[GoliveError]) -> None:
+    assert type(clear_error("apply", f"Error: It broke.\n\n[{named}]\n", LOG)) is kind
 
 
 def test_silence_is_an_error_too() -> None:
@@ -107,10 +118,11 @@ def test_variables_leave_the_process_environment_as_it_was(monkeypatch: pytest.M
     assert os.environ["TF_VAR_REGION"] == "mine" and "TF_VAR_NEW" not in os.environ
 
 
-def test_a_damaged_state_names_the_backup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[]", "null", '"resources"'])
+def test_a_damaged_state_names_the_backup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     monkeypatch.setenv("GOLIVE_STATE", str(tmp_path))
     env = environment.load("lab")
     (env.state / "terraform").mkdir()
-    (env.state / "terraform" / "terraform.tfstate").write_text("{")
+    (env.state / "terraform" / "terraform.tfstate").write_text(text)
     with pytest.raises(Unprepared, match=r"terraform\.tfstate\.backup"):
         _ = Terraform(env, {}).has_state

@@ -86,3 +86,16 @@ def test_no_keys_are_made_for_hosts_of_somebodys_own(lab: Environment) -> None:
 def test_a_host_key_needs_the_operators(tmp_path: Path) -> None:
     with pytest.raises(Unprepared, match=r"operator\.pub is missing"):
         keys.host_key(tmp_path, "h1")
+
+
+def test_a_damaged_private_key_is_named_and_left_alone(lab: Environment) -> None:
+    operator = keys.ensure(lab) / "operator"
+    for content in (b"", b"not a key", operator.read_bytes()[:-60]):
+        operator.write_bytes(content)
+        with pytest.raises(Unprepared, match=f"{operator} is not a usable private key"):
+            keys.ensure(lab)
+        assert operator.read_bytes() == content
+    operator.unlink()
+    operator.mkdir()
+    with pytest.raises(Unprepared, match=r"operator cannot be read \(Is a directory\)"):
+        keys.ensure(lab)

@@ -11,7 +11,7 @@ import pytest
 
 from golive import environment
 from golive.environment import Environment
-from golive.errors import GoliveError, Occupied, Unprepared
+from golive.errors import Occupied, Refused, Unprepared, Unreachable
 from golive.lab import commands, image, podman, preflight
 
 
@@ -109,8 +109,8 @@ def test_a_program_that_is_missing_fails_or_hangs_is_a_sentence(programs: Path) 
     with pytest.raises(Unprepared, match="apt-get install nftables"):
         commands.run(["nft", "list"])
     program(programs, "nft", "echo 'Error: no such table' >&2; exit 1")
-    with pytest.raises(GoliveError, match=r"`nft list` failed: Error: no such table"):
+    with pytest.raises(Refused, match=r"`nft list` failed: Error: no such table"):
         commands.must(["nft", "list"])
     program(programs, "slow", "while :; do :; done")
-    with pytest.raises(GoliveError, match="did not end within 1 s"):
+    with pytest.raises(Unreachable, match="did not end within 1 s"):
         commands.run(["slow"], timeout_s=1)

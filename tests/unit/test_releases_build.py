@@ -353,6 +353,16 @@ def test_nothing_uncommitted_is_frozen_and_nothing_twice(root: Path) -> None:
         releases.freeze("7.7.7", root=root, catalogue=catalogue)
 
 
+def test_a_catalogue_that_cannot_be_edited_leaves_nothing_behind(root: Path) -> None:
+    catalogue = root / "releases.yaml"
+    catalogue.write_text(catalogue.read_text().replace('"2.9.0":\n', "'2.9.0':\n"))
+    commit(root, "other quotes")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and ".git" not in path.parts}
+    with pytest.raises(BadInput, match="cannot be edited here"):
+        releases.freeze("2.9.0", root=root, catalogue=catalogue)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and ".git" not in path.parts} == before
+
+
 def test_the_bundle_is_the_same_every_time_and_holds_the_release(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(root)
     first = releases.bundle(made)
