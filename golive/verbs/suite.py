@@ -1,15 +1,23 @@
-"""``inv test``: everything that has to hold before a change lands, in the order in which it is cheapest to fail."""
+"""``inv test``: everything that has to hold before a change lands, in the order in which it is cheapest to fail.
+
+What runs on this machine alone runs in two lanes beside one another; what takes the lab runs after them, alone: its gates measure
+latencies, and a machine that is busy with something else is no site to judge a release at.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from golive.environment import ROOT
+from golive.environment import ROOT, state_root
 from golive.verbs.result import Result
 
 __all__ = ["suite"]
@@ -24,6 +32,7 @@ class Part:
     name: str
     argv: tuple[str, ...]
     directory: Path = ROOT
+    lane: Literal["first", "second", "alone"] = "first"
 
 
 def parts(*, lab: bool, long: bool) -> list[Part]:
@@ -36,30 +45,56 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
         Part("types, agent", (str(tool / "mypy"),), ROOT / "dwcp_agent"),
         Part("unit", (*_PYTEST, "tests/unit")),
         Part("agent", (*_PYTEST, "tests"), ROOT / "dwcp_agent"),
-        Part("integration", (*_PYTEST, "tests/integration")),
+        Part("integration", (*_PYTEST, "tests/integration"), lane="second"),
     ]
     if lab:
-        chosen.append(Part("lab", (*_PYTEST, "-x", "tests/system/test_golive.py", "tests/system/test_molecule.py")))
+        chosen.append(Part("lab", (*_PYTEST, "-x", "tests/system/test_golive.py", "tests/system/test_molecule.py"), lane="alone"))
     if lab and long:
-        chosen.append(Part("lab, long", (*_PYTEST, "tests/system")))
+        chosen.append(Part("lab, long", (*_PYTEST, "tests/system"), lane="alone"))
+        chosen.append(
+            Part("rollouts, long", (sys.executable, "benchmarks/rollouts.py", "--out", str(state_root() / "rollouts.json")), lane="alone")
+        )
     if long:
-        chosen.append(Part("gates, long", (sys.executable, "-m", "golive.gates.simulate", "--rollouts", "1000", "--json")))
+        chosen.append(Part("gates, long", (sys.executable, "-m", "golive.gates.simulate", "--rollouts", "1000", "--json"), lane="alone"))
     return chosen
 
 
 def suite(*, long: bool = False, lab: bool = True) -> Result:
     """Runs every part, also after one failed, and says which did. What a part prints goes to stderr: stdout is the result's."""
-    rows, failed = [], []
-    for part in parts(lab=lab, long=long):
-        print(f"== {part.name}", file=sys.stderr, flush=True)
-        began = time.monotonic()
-        surroundings = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        done = subprocess.run(part.argv, cwd=part.directory, env=surroundings, stdout=sys.stderr, check=False)
-        seconds = round(time.monotonic() - began, 1)
-        rows.append({"part": part.name, "rc": done.returncode, "seconds": seconds})
-        if done.returncode != 0:
-            failed.append(part.name)
-        print(f"== {part.name}: {'passed' if done.returncode == 0 else 'FAILED'} in {seconds:.0f} s", file=sys.stderr, flush=True)
+    chosen = parts(lab=lab, long=long)
+    with ThreadPoolExecutor(2) as lanes:
+        beside = [lanes.submit(_lane, [part for part in chosen if part.lane == lane]) for lane in ("first", "second")]
+        rows = [row for lane in beside for row in lane.result()]
+    rows += _lane([part for part in chosen if part.lane == "alone"])
+    failed = [row["part"] for row in rows if row["rc"] != 0]
     # The closing line counts parts, each of which is a command that could fail.
     text = f"{len(rows) - len(failed)} passed, {len(failed)} failed" + (f"\nfailed: {', '.join(failed)}" if failed else "")
     return Result({"schema": 1, "parts": rows, "failed": failed}, text, 1 if failed else 0)
+
+
+_telling = threading.Lock()
+
+
+def _lane(chosen: Sequence[Part]) -> list[dict[str, Any]]:
+    """Runs parts one after the other. One that has company is heard whole, at its end."""
+    rows = []
+    for part in chosen:
+        alone = part.lane == "alone"
+        _tell(f"== {part.name}\n" if alone else f"== {part.name} begins\n")
+        began = time.monotonic()
+        surroundings = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        out, err = (sys.stderr, None) if alone else (subprocess.PIPE, subprocess.STDOUT)
+        done = subprocess.run(
+            part.argv, cwd=part.directory, env=surroundings, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=False
+        )
+        seconds = round(time.monotonic() - began, 1)
+        said = "" if alone else f"== {part.name}\n{done.stdout.decode(errors='replace')}"
+        _tell(f"{said}== {part.name}: {'passed' if done.returncode == 0 else 'FAILED'} in {seconds:.0f} s\n")
+        rows.append({"part": part.name, "rc": done.returncode, "seconds": seconds})
+    return rows
+
+
+def _tell(text: str) -> None:
+    with _telling:
+        sys.stderr.write(text)
+        sys.stderr.flush()

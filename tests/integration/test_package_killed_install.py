@@ -79,7 +79,7 @@ def test_an_install_killed_at_any_line_converges(bundle: tuple[str, Path, Path],
     lines = int(clean.stdout.splitlines()[-1])
     assert lines > 80, "the trace sees the code it is about"
     killed = whole = 0
-    for number in range(0, lines, 3):
+    for number in range(0, lines, 4):
         subprocess.run(["rm", "-rf", str(places.releases("agent")), str(places.etc / "agent")], check=True)
         dead = run(tmp_path, tar, number)
         killed += dead.returncode == -signal.SIGKILL

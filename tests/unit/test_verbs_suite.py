@@ -1,4 +1,4 @@
-"""``./inv test --json``: what the parts print stays away from the one JSON object on stdout."""
+"""``./inv test``: what runs beside one another, what runs alone, and what it says."""
 
 from __future__ import annotations
 
@@ -7,14 +7,52 @@ import subprocess
 import sys
 
 from golive.environment import ROOT
+from golive.verbs.suite import parts
+
+_STAMP = """
+import sys, time
+print(1234)
+began = time.time()
+time.sleep(0.5)
+open(sys.argv[1], "w").write(f"{began} {time.time()}")
+sys.exit(int(sys.argv[2]))
+"""
 
 
-def test_parts_print_to_stderr() -> None:
-    script = (
-        "import json, sys; from golive.verbs import suite\n"
-        "suite.parts = lambda **_: [suite.Part('loud', (sys.executable, '-c', 'print(1234)'))]\n"
-        "print(json.dumps(suite.suite().data))"
+def _ran(tmp_path, *chosen: tuple[str, str, int]) -> tuple[dict, str, dict[str, tuple[float, float]]]:
+    """The suite's result, what it told, and when each part ran; parts are (name, lane, exit code)."""
+    listed = ", ".join(
+        f"suite.Part({name!r}, (sys.executable, '-c', {_STAMP!r}, {str(tmp_path / name)!r}, '{code}'), lane={lane!r})"
+        for name, lane, code in chosen
     )
+    script = f"""
+import json, sys
+from golive.verbs import suite
+suite.parts = lambda **_: [{listed}]
+result = suite.suite()
+print(json.dumps({{**result.data, "text": result.text, "exit": result.exit_code}}))
+"""
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert [part["part"] for part in json.loads(done.stdout)["parts"]] == ["loud"]
-    assert "1234" in done.stderr
+    times = {name: tuple(map(float, (tmp_path / name).read_text().split())) for name, _, _ in chosen}
+    return json.loads(done.stdout), done.stderr, times  # one object, whatever the parts print
+
+
+def test_parts_print_to_stderr_whole_and_each_is_counted(tmp_path) -> None:
+    result, told, _ = _ran(tmp_path, ("lint", "first", 0), ("tools", "second", 3), ("lab", "alone", 0))
+    assert told.count("1234") == 3
+    assert "== tools\n1234\n== tools: FAILED" in told
+    assert (result["failed"], result["exit"]) == (["tools"], 1)
+    assert result["text"] == "2 passed, 1 failed\nfailed: tools"
+
+
+def test_two_lanes_run_beside_one_another_and_what_takes_the_lab_runs_alone(tmp_path) -> None:
+    _, _, ran = _ran(tmp_path, ("one", "first", 0), ("two", "second", 0), ("lab", "alone", 1), ("more", "alone", 0))
+    assert ran["one"][0] < ran["two"][1] and ran["two"][0] < ran["one"][1]
+    assert max(ran["one"][1], ran["two"][1]) < ran["lab"][0]
+    assert ran["lab"][1] < ran["more"][0]
+
+
+def test_the_lab_is_never_beside_something_else() -> None:
+    assert {part.name: part.lane for part in parts(lab=True, long=True) if "lab" in part.name or "long" in part.name} == dict.fromkeys(
+        ("lab", "lab, long", "rollouts, long", "gates, long"), "alone"
+    )
