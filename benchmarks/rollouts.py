@@ -4,7 +4,8 @@
 
 Every rollout is `./inv golive --env lab`, a real one. A good one takes the version live that is not (2.9.0 and 3.0.0 in turn, each
 against the other); a bad one is a release with a planted defect. What is counted comes from the load clients and the journal. The result
-is written after every rollout, so that an interrupted series loses nothing; `--out` of an earlier one goes on where that ended.
+is written after every rollout, so that an interrupted series loses nothing: the same command goes on where it ended, unless `--fresh`
+begins anew. `--table` runs nothing and writes the committed result into docs/gates.md.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ from golive.fleet.inventory import read_fleet
 DEFECTS = ("errors=2%", "latency=+40%", "corrupt=0.1%", "crash-after=30s", "no-metrics")
 HALVES = ("errors=1%", "latency=+20%", "corrupt=0.05%", "crash-after=15s")
 GOOD = ("3.0.0", "2.9.0")
+DOCUMENT = ROOT / "docs/gates.md"
+RESULT = ROOT / "docs/results/rollouts.json"
 
 
 def plan(good: int, bad: int, half: int) -> Iterator[tuple[str, str]]:
@@ -112,17 +116,57 @@ def rollout(kind: str, defect: str) -> dict[str, Any]:
     return row
 
 
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as Markdown, a line for each kind of candidate."""
+    lines = [
+        "| candidate | rollouts | as it should | stopped at 10 / 50 / 100 % | first hurt to seen, s | traffic back after, s | in all, s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys((row["kind"], row["defect"]) for row in rows):
+        mine = [row for row in rows if (row["kind"], row["defect"]) == name]
+        stopped = [int(row["max_candidate_weight"]) for row in mine if row["exit"] == 3]
+        title = "good (3.0.0 and 2.9.0 in turn)" if name[0] == "good" else name[1] + (" (half)" if name[0] == "half" else "")
+        lines.append(
+            f"| {title} | {len(mine)} | {sum(row['ok'] for row in mine)} | {' / '.join(str(stopped.count(w)) for w in (10, 50, 100))} "
+            f"| {_spread([row.get('first_hurt_to_seen_s') for row in mine])} | {_spread([row['traffic_back_s'] for row in mine])} "
+            f"| {_spread([row['seconds'] for row in mine])} |"
+        )
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):.3g} ({min(known):.3g} to {max(known):.3g})" if known else "-"
+
+
+def documented(text: str, result: dict[str, Any]) -> str:
+    """The document with the table of ``result`` between its marks."""
+    head, mark, rest = text.partition("<!-- table: docs/results/rollouts.json -->\n")
+    _, end, tail = rest.partition("<!-- end -->")
+    if not mark or not end:
+        raise ValueError("the document has no place for the table")
+    return f"{head}{mark}{table(result['rows'])}\n{end}{tail}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--good", type=int, default=10)
     parser.add_argument("--bad", type=int, default=3, help="rollouts of each defect")
     parser.add_argument("--half", type=int, default=1, help="rollouts of each defect at half its size")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/rollouts.json")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever is there")
+    parser.add_argument("--table", action="store_true", help="run nothing; write the committed result into docs/gates.md")
     options = parser.parse_args()
-    result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    if options.table:
+        DOCUMENT.write_text(documented(DOCUMENT.read_text(), json.loads(RESULT.read_text())))
+        return 0
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() and not options.fresh else {}
+    if result.get("commit", commit) != commit:
+        print(f"{options.out} is of commit {result['commit'][:12]}, this is {commit[:12]}: --fresh begins anew.", file=sys.stderr)
+        return 2
     rows = result.setdefault("rows", [])
     due = list(plan(options.good, options.bad, options.half))[len(rows) :]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     head = {
         "schema": 1,
         "machine": f"{os.cpu_count()} x {platform.machine()}, {platform.system()} {platform.release()}",

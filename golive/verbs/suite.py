@@ -52,7 +52,11 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
     if lab and long:
         chosen.append(Part("lab, long", (*_PYTEST, "tests/system"), lane="alone"))
         chosen.append(
-            Part("rollouts, long", (sys.executable, "benchmarks/rollouts.py", "--out", str(state_root() / "rollouts.json")), lane="alone")
+            Part(
+                "rollouts, long",
+                (sys.executable, "benchmarks/rollouts.py", "--fresh", "--out", str(state_root() / "rollouts.json")),
+                lane="alone",
+            )
         )
     if long:
         chosen.append(Part("gates, long", (sys.executable, "-m", "golive.gates.simulate", "--rollouts", "1000", "--json"), lane="alone"))
