@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from golive.environment import state_root
-from golive.errors import GoliveError, Unprepared
+from golive.errors import Refused, Unprepared
 from golive.lab.commands import must, run
 
 __all__ = ["PACKAGES", "cache_dir", "ensure", "present", "reference", "remove"]
@@ -151,7 +151,7 @@ def _build() -> None:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if not present():
-        raise GoliveError(f"podman imported the host image but does not list {reference()}.")
+        raise Refused(f"podman imported the host image but does not list {reference()}.")
 
 
 def _mirrors() -> list[str]:

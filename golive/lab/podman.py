@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from golive.errors import GoliveError, Occupied, Unprepared
+from golive.errors import Occupied, Refused, Unprepared
 from golive.lab.commands import must, run
 
 __all__ = [
@@ -52,7 +52,7 @@ def _inspect(kind: str, name: str) -> dict[str, Any] | None:
         return found[0]
     if "no such" in ran.stderr.lower() or "not found" in ran.stderr.lower():
         return None
-    raise GoliveError(f"`podman {kind} inspect {name}` failed: {ran.complaint}.")
+    raise Refused(f"`podman {kind} inspect {name}` failed: {ran.complaint}.")
 
 
 def labels(inspected: Mapping[str, Any]) -> dict[str, str]:

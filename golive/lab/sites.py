@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from golive.errors import GoliveError, Unprepared
+from golive.errors import Refused, Unprepared
 from golive.lab.commands import must, run
 from golive.lab.names import peer_interface, router_namespace, router_uplink
 
@@ -145,7 +145,7 @@ def make_link(a: str, cidr_a: str, b: str, cidr_b: str, transit: str, rate_mbit:
     ns_a, ns_b, to_b, to_a = router_namespace(a), router_namespace(b), peer_interface(b), peer_interface(a)
     for namespace, site in ((ns_a, a), (ns_b, b)):
         if not _namespace_exists(namespace):
-            raise GoliveError(f"Site {site} has no router namespace {namespace}; run the command again, it will be repaired first.")
+            raise Refused(f"Site {site} has no router namespace {namespace}; run the command again, it will be repaired first.")
     must(["ip", "-n", ns_a, "link", "add", to_b, "type", "veth", "peer", "name", to_a, "netns", ns_b])
     for namespace, device, mine, peer, cidr in ((ns_a, to_b, left, right, cidr_b), (ns_b, to_a, right, left, cidr_a)):
         must(["ip", "-n", namespace, "address", "add", f"{mine}/31", "dev", device])

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from golive.errors import GoliveError
+from golive.errors import Refused
 from golive.lab import podman, sites
 from golive.lab.commands import must, run
 
@@ -26,7 +26,7 @@ def sweep(env: str, owner: str) -> list[str]:
         if _ours(labels, owner):
             ran = run(["podman", "network", "rm", "--force", name])
             if not ran.ok and podman.network(name) is not None:
-                raise GoliveError(f"Network {name} could not be removed: {ran.complaint}.")
+                raise Refused(f"Network {name} could not be removed: {ran.complaint}.")
             sites.remove_site(name, bridge)
             removed.append(name)
     # With every network of this environment gone, routers and filters under its names serve no one.

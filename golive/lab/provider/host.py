@@ -8,7 +8,7 @@ import time
 
 from tf import schema, types
 
-from golive.errors import GoliveError, Refused, Unprepared
+from golive.errors import Refused, Unprepared
 from golive.lab import keys, podman
 from golive.lab.commands import must, run
 from golive.lab.provider.resource import UP, Resource, State, attribute, state_attribute
@@ -139,7 +139,7 @@ def _fault(pid: int, wanted: State, there: State) -> str | None:
 
 
 def _wait_up(name: str, address: str) -> None:
-    """SSH answers and systemd says ``running``. Raises GoliveError naming what failed, Refused when the container ended."""
+    """SSH answers and systemd says ``running``. Raises Refused naming what failed, or that the container ended."""
     deadline = time.monotonic() + _BOOT_S
     last = "it did not answer"
     while time.monotonic() < deadline:
@@ -154,13 +154,13 @@ def _wait_up(name: str, address: str) -> None:
             if state.stdout.strip() == "degraded":
                 failed = must(["podman", "exec", name, "systemctl", "--failed", "--plain", "--no-legend"])
                 units = ", ".join(line.split()[0] for line in failed.splitlines() if line.split())
-                raise GoliveError(f"Host {name} booted degraded: {units or 'a unit'} failed; see `podman exec {name} journalctl -b`.")
+                raise Refused(f"Host {name} booted degraded: {units or 'a unit'} failed; see `podman exec {name} journalctl -b`.")
             if state.stdout.strip() == "running" and _banner(address):
                 return
             if "No such process" in state.stderr or "nsenter: " in state.stderr:
                 break
             time.sleep(0.1)
-    raise GoliveError(f"Host {name} was not up {_BOOT_S:.0f} s after its start: {last}. Run the command again; it will be made anew.")
+    raise Refused(f"Host {name} was not up {_BOOT_S:.0f} s after its start: {last}. Run the command again; it will be made anew.")
 
 
 def _banner(address: str) -> bool:
