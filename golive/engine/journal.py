@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from golive.engine.store import Store, leases, records
-from golive.errors import GoliveError, Occupied
+from golive.errors import GoliveError, Held, Occupied
 from golive.runbook.clock import Clock
 
 __all__ = ["Head", "Journal", "Record", "SecretRefused", "SqlJournal", "Witness", "canonical", "plain"]
@@ -211,7 +211,13 @@ class SqlJournal:
                 connection.execute(sa.insert(records).values(**row, token=token, data=text, prev=prev, hash=digest))
             self._seen = Head(seq, digest)
             if self._witness is not None:
-                self._witness.write(self._seen)
+                try:
+                    self._witness.write(self._seen)
+                except OSError as error:
+                    raise Held(
+                        f"Record {seq} stands in the journal of environment {self._env}, but its head could not be kept beside it "
+                        f"({error.strerror}); make room, then repeat the command."
+                    ) from None
         return Record(self._env, seq, at, run, kind, stage, step, token, clean, prev, digest)
 
     def read(self, run: str | None = None, after: int = 0) -> list[Record]:

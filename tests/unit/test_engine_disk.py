@@ -11,6 +11,7 @@ import pytest
 
 from engine_world import HOSTS, World, actions, environment, go
 from golive import engine
+from golive.engine.journal import Head, Witness
 from golive.errors import BadInput, Held
 
 
@@ -120,3 +121,20 @@ def test_bad_input_that_a_probe_finds_on_the_way_back_does_not_keep_users_on_the
     changed["sim.shift"].apply = lambda ctx, todo: real(ctx, dict.fromkeys(HOSTS) if "environment" in todo else todo)
     assert go(world, ports={"actions": changed}).outcome == "rolled-back"
     assert all(world.weight(host) == 0 for host in HOSTS)
+
+
+def test_a_head_that_cannot_be_kept_holds_the_run_and_the_next_process_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Witness.write
+
+    def full(self: Witness, head: Head) -> None:
+        if head.seq == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, head)
+
+    monkeypatch.setattr(Witness, "write", full)
+    with pytest.raises(Held, match=r"Record 4 stands in the journal .*No space left on device"):
+        go(world)
+    assert engine.state(environment()).bugs == []
+    monkeypatch.setattr(Witness, "write", write)
+    assert go(world).outcome == "succeeded"
+    assert engine.open_journal(environment()).verify() == []
