@@ -88,6 +88,8 @@ def rollout(kind: str, defect: str) -> dict[str, Any]:
     version = version_to_take(kind, defect)
     begin = time.time()
     code, status, said = inv("golive", "--release", version)
+    if code not in (0, 3, 4):
+        raise SystemExit(f"The rollout of {version} did not begin (exit code {code}): {said.strip().splitlines()[-1:]}")
     state = engine.state(environment.load("lab"))
     back = state.rollback or {}
     row: dict[str, Any] = {
