@@ -39,6 +39,13 @@ def lab() -> environment.Environment:
     return environment.load("lab")
 
 
+def serving() -> str:
+    """The release that is live."""
+    live = engine.live(lab())
+    assert live is not None
+    return live.release
+
+
 @pytest.fixture
 def shell() -> Iterator[Shell]:
     env = lab()
@@ -111,13 +118,13 @@ def planted(shell: Shell, name: str, break_it: list[str], mend_it: list[str], ex
 
 
 def test_verify_finds_a_stopped_unit(shell: Shell) -> None:
-    live = engine.state(lab()).release
+    live = serving()
     unit = f"dwcp-agent@{live}.service"
     planted(shell, "dwcp-lab-nyc-2", ["systemctl", "stop", unit], ["systemctl", "start", unit], lambda check: "unit" in check)
 
 
 def test_verify_finds_a_changed_affinity(shell: Shell) -> None:
-    live = engine.state(lab()).release
+    live = serving()
     pid = on(shell, "dwcp-lab-ams-2", "systemctl", "show", f"dwcp-agent@{live}.service", "--property=MainPID", "--value").strip()
     before = on(shell, "dwcp-lab-ams-2", "taskset", "-cp", pid).rsplit(":", 1)[1].strip()
     change = ["taskset", "-acp", "0", pid]
