@@ -33,6 +33,8 @@ from dwcp_agent.transport.wire import Wire
 __all__ = ["DataServer", "ReceiverLimits"]
 
 HANDSHAKE_TIMEOUT_S = 10.0
+_LEAVE_S = 2.0
+"""How long streams that were cut may take to clear away what they had received."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -74,6 +76,7 @@ class DataServer:
         self._delay = delay
         self._waiting: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._left = threading.Condition(self._lock)
         self._busy = 0
         self._workers = 0
         self._open: set[Wire] = set()
@@ -88,7 +91,7 @@ class DataServer:
         started.wait(timeout=30)
 
     def close(self) -> None:
-        """Stops accepting and closes every stream."""
+        """Stops accepting and closes every stream; waits a moment for each to take its partial content with it."""
         with self._lock:
             self._closing = True
             wires = list(self._open)
@@ -100,6 +103,8 @@ class DataServer:
             wire.close()
         for _ in range(workers):
             self._waiting.put(None)
+        with self._left:
+            self._left.wait_for(lambda: self._busy == 0, timeout=_LEAVE_S)
 
     def _spawn(self, index: int, started: threading.Barrier | None, *, extra: bool) -> None:
         with self._lock:
@@ -145,8 +150,9 @@ class DataServer:
                     log.bug("stream-bug")
                 finally:
                     sock.close()
-                    with self._lock:
+                    with self._left:
                         self._busy -= 1
+                        self._left.notify_all()
         finally:
             with self._lock:
                 self._workers -= 1
