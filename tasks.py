@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -23,7 +22,6 @@ def finish(work: Callable[[], Result], *, as_json: bool = False, debug: bool = F
     """Prints a verb's result (one JSON object with ``--json``) and ends with its exit code; an error is one sentence on stderr."""
     try:
         result = work()
-        print(json.dumps(result.data) if as_json else result.text, flush=True)
     except GoliveError as error:
         _failed(error, error.message, error.exit_code, as_json=as_json, debug=debug)
     except KeyboardInterrupt as error:
@@ -35,21 +33,31 @@ def finish(work: Callable[[], Result], *, as_json: bool = False, debug: bool = F
     except Exception as error:
         sentence = f"Unexpected {type(error).__name__}: {error}. This is a bug; run it again with --debug for the details."
         _failed(error, sentence, 1, as_json=as_json, debug=debug)
-    else:
-        sys.exit(result.exit_code)
+    trouble = _printed(json.dumps(result.data) if as_json else result.text)
+    if trouble:
+        print(f"The work is done (exit code {result.exit_code}), but what it says could not be printed: {trouble}.", file=sys.stderr)
+    # How the work ended stands, printed or not; but nobody has been told of a success.
+    sys.exit(result.exit_code or (2 if trouble else 0))
 
 
 def _failed(error: BaseException, sentence: str, code: int, *, as_json: bool, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exception(error)
     if as_json:
-        # Where stdout takes nothing any more, the sentence and the code still say it.
-        with contextlib.suppress(OSError):
-            print(json.dumps({"schema": 1, "error": {"type": type(error).__name__, "message": sentence}}), flush=True)
+        _printed(json.dumps({"schema": 1, "error": {"type": type(error).__name__, "message": sentence}}))
     print(sentence, file=sys.stderr)
-    if isinstance(error, OSError) and error.filename is None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer cannot change the exit code
     sys.exit(code)
+
+
+def _printed(text: str) -> str:
+    """Prints ``text``; says why when stdout takes nothing any more."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is left in the buffer must not change the exit code when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error.strerror or str(error)
+    return ""
 
 
 def lazily(verb: str, env: str, **options: Any) -> Callable[[], Result]:

@@ -29,6 +29,7 @@ from golive import engine, environment
 from golive.actions._https import client
 from golive.environment import ROOT
 from golive.fleet.inventory import read_fleet
+from golive.gates.simulate import inserted
 
 DEFECTS = ("errors=2%", "latency=+40%", "corrupt=0.1%", "crash-after=30s", "no-metrics")
 HALVES = ("errors=1%", "latency=+20%", "corrupt=0.05%", "crash-after=15s")
@@ -143,11 +144,7 @@ def _spread(values: Sequence[float | None]) -> str:
 
 def documented(text: str, result: dict[str, Any]) -> str:
     """The document with the table of ``result`` between its marks."""
-    head, mark, rest = text.partition("<!-- table: docs/results/rollouts.json -->\n")
-    _, end, tail = rest.partition("<!-- end -->")
-    if not mark or not end:
-        raise ValueError("the document has no place for the table")
-    return f"{head}{mark}{table(result['rows'])}\n{end}{tail}"
+    return inserted(text, RESULT.name, table(result["rows"]))
 
 
 def main() -> int:

@@ -27,8 +27,9 @@ async def test_drain_returns_when_a_cut_stream_has_cleared_away_what_it_had(
     opened = await agent.open_session()
     wire = await asyncio.to_thread(Link("127.0.0.1", opened["data"]["port"], context_of(people["load"])).take)
     wire.write(control(Kind.HELLO, 7, {"ticket": opened["ticket"], "name": "x", "size": MAX_CHUNK, "chunk": MIN_CHUNK}))
-    while not agent.files():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not agent.files():
+            await asyncio.sleep(0.01)
     agent.service.config = agent.service.config.model_copy(
         update={"limits": agent.service.config.limits.model_copy(update={"drain_timeout_s": 0.2})}
     )

@@ -26,7 +26,7 @@ from golive.gates.spec import GatePolicy, Looser, parse_spec
 from golive.gates.verdict import Verdict
 from golive.gates.window import Agent, Client, Series, Window
 
-__all__ = ["CASES", "POLICY", "Case", "Rollout", "documented", "main", "rollout", "study"]
+__all__ = ["CASES", "POLICY", "Case", "Rollout", "documented", "inserted", "main", "rollout", "study"]
 
 DOCUMENT = ROOT / "docs" / "gates.md"
 RESULT = ROOT / "docs" / "results" / "gates-simulation.json"
@@ -266,11 +266,16 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def documented(text: str, result: dict[str, Any]) -> str:
     """The document with the table of ``result`` between its marks."""
-    head, mark, rest = text.partition("<!-- table: docs/results/gates-simulation.json -->\n")
+    return inserted(text, RESULT.name, table(result["rows"]))
+
+
+def inserted(text: str, name: str, lines: str) -> str:
+    """The document with ``lines`` where the table of ``docs/results/<name>`` belongs. Raises ValueError when it has no such place."""
+    head, mark, rest = text.partition(f"<!-- table: docs/results/{name} -->\n")
     _, end, tail = rest.partition("<!-- end -->")
     if not mark or not end:
-        raise ValueError("the document has no place for the table")
-    return f"{head}{mark}{table(result['rows'])}\n{end}{tail}"
+        raise ValueError(f"the document has no place for the table of {name}")
+    return f"{head}{mark}{lines}\n{end}{tail}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from golive import environment
 from golive.errors import BadInput, Refused, Unprepared, Unreachable
-from golive.fleet.connection import parse_host_key
+from golive.fleet.connection import Completed, parse_host_key
 from golive.fleet.model import Fleet, Host
 from golive.fleet.ssh import Shell
 from golive.fleet.survey import survey
@@ -159,7 +159,8 @@ def test_each_keeps_answers_and_failures_apart(serve: Callable[..., SshServer]) 
     hosts = [host(good, "good"), host(mute, "mute"), down]
     with shell(*hosts) as sut:
         answers = sut.each(hosts, ["echo", "hi"], timeout_s=2)
-    assert answers["good"].text == "hi\n"  # type: ignore[union-attr]
+    good = answers["good"]
+    assert isinstance(good, Completed) and good.text == "hi\n"
     assert isinstance(answers["mute"], Unreachable) and isinstance(answers["down"], Unreachable)
     assert answers["down"].host == "down"
 

@@ -29,6 +29,8 @@ def test_the_documented_table_is_the_committed_series(rollouts: ModuleType) -> N
 
 def test_no_good_release_was_sent_back_and_every_bad_one_was(rollouts: ModuleType) -> None:
     rows = json.loads(rollouts.RESULT.read_text(encoding="utf-8"))["rows"]
+    assert {row["kind"] for row in rows} >= {"good", "bad"} and {row["defect"] for row in rows} >= set(rollouts.DEFECTS)
+    assert all(row["max_candidate_weight"] >= 10 for row in rows)
     assert [row for row in rows if row["kind"] == "good" and (row["exit"], row["outcome"]) != (0, "succeeded")] == []
     assert [row for row in rows if row["kind"] == "bad" and (row["exit"], row["outcome"]) != (3, "rolled-back")] == []
 

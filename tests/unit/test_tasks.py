@@ -7,7 +7,9 @@ import importlib.util
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -61,9 +63,18 @@ def test_a_result_is_one_object_and_its_code(tasks: ModuleType, capsys: pytest.C
     assert ended.value.code == 3 and json.loads(capsys.readouterr().out) == {"schema": 1}
 
 
-def test_a_result_that_cannot_be_printed_is_no_success() -> None:
-    with open("/dev/full", "w") as full:  # noqa: PTH123
-        done = subprocess.run(
-            [str(ROOT / "inv"), "status", "--env", "nosuch", "--json"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-    assert done.returncode == 2 and "nosuch" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize(("code", "ends"), [(0, 2), (3, 3)], ids=["success", "rolled back"])
+def test_a_result_that_cannot_be_printed_is_no_success_and_keeps_its_code(code: int, ends: int) -> None:
+    script = f"import tasks; from golive.verbs.result import Result; tasks.finish(lambda: Result({{}}, 'done', {code}))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == ends, done.stderr
+    assert f"exit code {code}" in done.stderr and "No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_error_that_cannot_be_printed_as_json_keeps_its_code_and_sentence() -> None:
+    words = [str(ROOT / "inv"), "status", "--env", "nosuch", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2 and "nosuch" in done.stderr and len(done.stderr.splitlines()) == 1
