@@ -122,6 +122,7 @@ def test_the_load_client_is_confined_and_offers_the_environments_load(loader, on
     own = [host.name for host in want.fleet.gateways if host.site == loader.site]
     assert said["gateway"] == f"https://{own[0]}:7443"
     assert said["rate_per_s"] == want.env.settings.load_rate_per_s
+    assert said["sessions"] == 200
 
 
 @pytest.mark.parametrize(("unit", "settings"), [("dwcp-agent@.service", "agent.yaml"), ("dwcp-load@.service", "load.yaml")])
