@@ -151,14 +151,42 @@ def report(_: Context, env: str = "", run: str = "", json: bool = False, debug: 
     finish(lazily("report", env, run=run or None), as_json=json, debug=debug)
 
 
-@task(help={"long": "what takes more than half an hour too", "no-lab": "leave out what needs root and the lab", **_COMMON})
-def test(_: Context, long: bool = False, no_lab: bool = False, json: bool = False, debug: bool = False) -> None:
+@task(
+    help={
+        "long": "what takes more than half an hour too",
+        "no-lab": "leave out what needs root and the lab",
+        "suite": "run one part alone: core",
+        "sanitize": "with --suite core: under sanitizers and valgrind too",
+        **_COMMON,
+    }
+)
+def test(
+    _: Context,
+    long: bool = False,
+    no_lab: bool = False,
+    suite: str = "",
+    sanitize: bool = False,
+    json: bool = False,
+    debug: bool = False,
+) -> None:
     """Run the tests: style, types, units, the agent, real tools, and the whole product on the lab."""
 
     def work() -> Result:
-        from golive.verbs.suite import suite
+        from golive.verbs import suite as verb
 
-        return suite(long=long, lab=not no_lab)
+        return verb.suite(long=long, lab=not no_lab, only=suite, sanitize=sanitize)
+
+    finish(work, as_json=json, debug=debug)
+
+
+@task(positional=["name"], help={"name": "what to measure: core", **_COMMON})
+def bench(_: Context, name: str, json: bool = False, debug: bool = False) -> None:
+    """Measure what the agent reaches beside its peers, and write it into docs/results."""
+
+    def work() -> Result:
+        from golive.verbs.bench import bench as measure
+
+        return measure(name)
 
     finish(work, as_json=json, debug=debug)
 

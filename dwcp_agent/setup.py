@@ -74,8 +74,11 @@ class BuildExtension(build_ext):
         super().build_extension(ext)
 
 
+OPTIMISATIONS = ("affinity", "batch", "channel", "channels", "mpmc", "numa", "pool", "ring", "stack", "zerocopy")
+SOURCES = sorted(str(path) for path in Path("native").glob("*.c") if PHASE4 or path.stem.removeprefix("py_") not in OPTIMISATIONS)
+
 setup(
     version=VERSION,
     cmdclass={"build_py": BuildPython, "build_ext": BuildExtension},
-    ext_modules=[Extension("dwcp_agent._native", sources=sorted(str(p) for p in Path("native").glob("*.c")), depends=["native/core.h"])],
+    ext_modules=[Extension("dwcp_agent._native", sources=SOURCES, depends=sorted(map(str, Path("native").glob("*.h"))))],
 )

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "core.h"
 
-#if DWCP_PHASE4
 #include <errno.h>
 #include <sched.h>
 
@@ -24,4 +23,3 @@ int dwcp_pin_thread(const int *cpus, size_t count)
     CPU_FREE(set);
     return result;
 }
-#endif

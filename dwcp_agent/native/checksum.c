@@ -1,7 +1,6 @@
 /* CRC-32C (Castagnoli, reflected 0x82F63B78), slicing by eight: the path every machine has, and the arithmetic the others need. */
 #include "core.h"
-
-#include <string.h>
+#include "words.h"
 
 static const uint32_t POLYNOMIAL = 0x82F63B78u;
 
@@ -30,20 +29,10 @@ void dwcp_crc_tables_init(void)
         }
 }
 
-static uint64_t load_le64(const uint8_t *data)
-{
-    uint64_t word;
-    memcpy(&word, data, sizeof word);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
-}
-
 uint32_t dwcp_crc_scalar(uint32_t state, const uint8_t *data, size_t length)
 {
     while (length >= 8) {
-        uint64_t word = load_le64(data) ^ state;
+        uint64_t word = dwcp_load64_le(data) ^ state;
         state = table[7][word & 0xFF] ^ table[6][(word >> 8) & 0xFF] ^ table[5][(word >> 16) & 0xFF] ^
                 table[4][(word >> 24) & 0xFF] ^ table[3][(word >> 32) & 0xFF] ^ table[2][(word >> 40) & 0xFF] ^
                 table[1][(word >> 48) & 0xFF] ^ table[0][word >> 56];

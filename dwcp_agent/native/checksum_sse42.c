@@ -1,9 +1,9 @@
 /* CRC-32C by the SSE4.2 instruction, three lanes at once because it takes three cycles to answer and one to start. */
 #include "core.h"
+#include "words.h"
 
 #if DWCP_X86_VECTOR
 #include <nmmintrin.h>
-#include <string.h>
 
 enum { LONG_LANE = 4096, SHORT_LANE = 256 };
 
@@ -36,21 +36,14 @@ static inline uint32_t advance(const advance_table by, uint32_t state)
     return by[0][state & 0xFF] ^ by[1][(state >> 8) & 0xFF] ^ by[2][(state >> 16) & 0xFF] ^ by[3][state >> 24];
 }
 
-static inline uint64_t load64(const uint8_t *data)
-{
-    uint64_t word;
-    memcpy(&word, data, sizeof word);
-    return word;
-}
-
 __attribute__((target("sse4.2"))) static inline uint32_t three_lanes(uint32_t state, const uint8_t *data, size_t lane,
                                                                      const advance_table by)
 {
     uint64_t first = state, second = 0, third = 0;
     for (size_t at = 0; at < lane; at += 8) {
-        first = _mm_crc32_u64(first, load64(data + at));
-        second = _mm_crc32_u64(second, load64(data + lane + at));
-        third = _mm_crc32_u64(third, load64(data + 2 * lane + at));
+        first = _mm_crc32_u64(first, dwcp_load64(data + at));
+        second = _mm_crc32_u64(second, dwcp_load64(data + lane + at));
+        third = _mm_crc32_u64(third, dwcp_load64(data + 2 * lane + at));
     }
     uint32_t joined = advance(by, (uint32_t)first) ^ (uint32_t)second;
     return advance(by, joined) ^ (uint32_t)third;
@@ -74,7 +67,7 @@ __attribute__((target("sse4.2"))) uint32_t dwcp_crc_sse42(uint32_t state, const 
     }
     uint64_t wide = state;
     while (length >= 8) {
-        wide = _mm_crc32_u64(wide, load64(data));
+        wide = _mm_crc32_u64(wide, dwcp_load64(data));
         data += 8;
         length -= 8;
     }

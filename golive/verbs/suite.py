@@ -7,20 +7,25 @@ latencies, and a machine that is busy with something else is no site to judge a 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from golive.environment import ROOT, state_root
+from golive.errors import BadInput
 from golive.verbs.result import Result
 
-__all__ = ["suite"]
+__all__ = ["SUITES", "suite"]
+
+SUITES = ("core",)
+"""Parts of the tests that can be asked for by name."""
 
 _PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
@@ -33,6 +38,7 @@ class Part:
     argv: tuple[str, ...]
     directory: Path = ROOT
     lane: Literal["first", "second", "alone"] = "first"
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def parts(*, lab: bool, long: bool) -> list[Part]:
@@ -63,9 +69,25 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
     return chosen
 
 
-def suite(*, long: bool = False, lab: bool = True) -> Result:
-    """Runs every part, also after one failed, and says which did. What a part prints goes to stderr: stdout is the result's."""
-    chosen = parts(lab=lab, long=long)
+def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
+    """The suite of that name. ``sanitize`` adds the sanitized builds, ``long`` a hundred million items. Raises BadInput."""
+    if name not in SUITES:
+        raise BadInput(f"There is no suite {name!r}; known are {', '.join(SUITES)}.")
+    missing = [tool for tool in ("gcc", *(("valgrind",) if sanitize else ())) if shutil.which(tool) is None]
+    if missing:
+        raise BadInput(f"The suite {name} needs {' and '.join(missing)}; on Debian, as root: apt-get install {' '.join(missing)}.")
+    variables = {"DWCP_SANITIZE": "1" if sanitize else "0"} | ({"DWCP_STRESS_ITEMS": "100000000"} if long else {})
+    return [Part(name, (*_PYTEST, "tests/core"), ROOT / "dwcp_agent", "alone", variables)]
+
+
+def suite(*, long: bool = False, lab: bool = True, only: str = "", sanitize: bool = False) -> Result:
+    """Runs every part, also after one failed, and says which did. What a part prints goes to stderr: stdout is the result's.
+
+    ``only`` names one of SUITES to run alone. Raises BadInput when there is no such suite, or ``sanitize`` comes without one.
+    """
+    if sanitize and not only:
+        raise BadInput(f"--sanitize belongs to --suite with one of {', '.join(SUITES)}.")
+    chosen = named(only, sanitize=sanitize, long=long) if only else parts(lab=lab, long=long)
     with ThreadPoolExecutor(2) as lanes:
         beside = [lanes.submit(_lane, [part for part in chosen if part.lane == lane]) for lane in ("first", "second")]
         rows = [row for lane in beside for row in lane.result()]
@@ -86,7 +108,7 @@ def _lane(chosen: Sequence[Part]) -> list[dict[str, Any]]:
         alone = part.lane == "alone"
         _tell(f"== {part.name}\n" if alone else f"== {part.name} begins\n")
         began = time.monotonic()
-        surroundings = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        surroundings = {**os.environ, "PYTHONUNBUFFERED": "1", **part.variables}
         out, err = (sys.stderr, None) if alone else (subprocess.PIPE, subprocess.STDOUT)
         done = subprocess.run(
             part.argv, cwd=part.directory, env=surroundings, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=False

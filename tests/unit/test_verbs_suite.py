@@ -6,8 +6,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from golive.environment import ROOT
-from golive.verbs.suite import parts
+from golive.errors import BadInput
+from golive.verbs.suite import named, parts, suite
 
 _STAMP = """
 import sys, time
@@ -56,3 +59,17 @@ def test_the_lab_is_never_beside_something_else() -> None:
     assert {part.name: part.lane for part in parts(lab=True, long=True) if "lab" in part.name or "long" in part.name} == dict.fromkeys(
         ("lab", "lab, long", "rollouts, long", "gates, long"), "alone"
     )
+
+
+def test_a_suite_by_name_is_one_part_that_knows_what_was_asked() -> None:
+    (plain,), (full,) = named("core", sanitize=False, long=False), named("core", sanitize=True, long=True)
+    assert plain.argv[-1] == "tests/core" and (plain.directory / "tests/core").is_dir()
+    assert plain.variables == {"DWCP_SANITIZE": "0"}
+    assert full.variables == {"DWCP_SANITIZE": "1", "DWCP_STRESS_ITEMS": "100000000"}
+
+
+def test_an_unknown_suite_and_sanitizers_without_one_are_refused() -> None:
+    with pytest.raises(BadInput, match="no suite 'fast'; known are core"):
+        suite(only="fast")
+    with pytest.raises(BadInput, match="belongs to --suite"):
+        suite(sanitize=True)

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dwcp_agent.cpus import parse_cpu_list
 from dwcp_agent.errors import BadInput
+from dwcp_agent.features import Switch
 
 __all__ = ["CONTROL_PORTS", "AgentConfig", "Cpus", "Features", "Limits", "LoadConfig", "Mix", "Ports", "Tls", "load_config", "ports_of"]
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
-Switch = Literal["avx2", "pclmul", "sse42", "zerocopy", "pool", "affinity"]
 
 
 class _Strict(BaseModel):

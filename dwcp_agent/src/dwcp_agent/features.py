@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Literal, get_args
 
 from dwcp_agent import _native
 from dwcp_agent._build import PHASE4, VERSION
 from dwcp_agent.errors import BadInput
 
-__all__ = ["SWITCHES", "configure", "is_on", "report"]
+__all__ = ["SWITCHES", "Switch", "configure", "is_on", "report"]
 
-SWITCHES = ("avx2", "pclmul", "sse42", "zerocopy", "pool", "affinity")
+Switch = Literal["avx512", "vpclmul", "avx2", "pclmul", "sse42", "armcrc", "zerocopy", "pool", "queue", "affinity"]
+SWITCHES: tuple[str, ...] = get_args(Switch)
+"""Instruction sets (one that is off takes along every path that needs it), then the optimisations that are not a kernel's path."""
 
 _disabled: frozenset[str] = frozenset()
 
@@ -43,7 +46,7 @@ def report() -> dict[str, object]:
             kernel: {"active": active[kernel], "available": list(paths), "vector": "compiled-in" if _native.PHASE4 else "compiled-out"}
             for kernel, paths in _native.available().items()
         },
-        **{name: _state(name) for name in ("zerocopy", "pool", "affinity")},
+        **{name: _state(name) for name in ("zerocopy", "pool", "queue", "affinity")},
     }
 
 
@@ -52,4 +55,4 @@ def _state(name: str) -> str:
         return "compiled-out"
     if name in _disabled:
         return "disabled"
-    return {"zerocopy": "mmap-source", "pool": "on", "affinity": "per-thread"}[name]
+    return {"zerocopy": "mmap-source", "pool": "on", "queue": "lock-free", "affinity": "per-thread"}[name]

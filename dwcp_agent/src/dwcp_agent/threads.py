@@ -33,15 +33,21 @@ class Threads:
             cpus = parse_cpu_list(text) & self.allowed if text else self.allowed
             self._cpus[role] = cpus or self.allowed
         self._members: dict[int, Role] = {}
+        self._memory: dict[Role, str] = {}
         self._lock = threading.Lock()
 
     def join(self, role: Role) -> None:
         """The calling thread takes ``role`` and, where single threads are pinned, runs on its CPUs from now on."""
         if PHASE4 and features.is_on("affinity"):
             from dwcp_agent.phase4.pinning import pin_this_thread
+            from dwcp_agent.phase4.topology import use_memory_near
 
             pin_this_thread(self._cpus[role])
+            memory = use_memory_near(self._cpus[role])
+        else:
+            memory = "not chosen"
         with self._lock:
+            self._memory[role] = memory
             self._members[threading.get_native_id()] = role
 
     def leave(self) -> None:
@@ -50,9 +56,9 @@ class Threads:
             self._members.pop(threading.get_native_id(), None)
 
     def report(self) -> dict[str, object]:
-        """Per role: CPUs configured, and those the kernel reports for its threads (read from /proc now)."""
+        """Per role: CPUs configured, those the kernel reports for its threads (read from /proc now), and where their memory comes from."""
         with self._lock:
-            members = dict(self._members)
+            members, memory = dict(self._members), dict(self._memory)
         roles: dict[str, object] = {}
         pinned = PHASE4 and features.is_on("affinity")
         for role in ROLES:
@@ -63,6 +69,7 @@ class Threads:
                 "effective": format_cpu_list(expected),
                 "actual": actual,
                 "threads": sum(1 for of in members.values() if of == role),
+                "memory": memory.get(role, "no thread yet"),
                 "as_configured": bool(actual) and all(parse_cpu_list(cpus) == expected for cpus in actual),
             }
         mode = "compiled-out" if not PHASE4 else "per-thread" if pinned else "disabled"

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dwcp_agent import features
 from dwcp_agent._build import PHASE4
 from dwcp_agent.transport.frame import MAX_CHUNK
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 __all__ = ["Buffers", "make_buffers"]
 
 
 class Buffers(Protocol):
-    """Lends buffers of at least ``MAX_CHUNK`` bytes."""
+    """Lends writable buffers of at least ``MAX_CHUNK`` bytes, for as long as somebody has a view of them."""
 
     def warm(self) -> None: ...
-    def take(self) -> bytearray: ...
-    def give(self, buffer: bytearray) -> None: ...
+    def take(self) -> Buffer: ...
     def statistics(self) -> dict[str, int]: ...
 
 
@@ -29,9 +31,6 @@ class FreshBuffers:
     def take(self) -> bytearray:
         """A new, zeroed buffer."""
         return bytearray(MAX_CHUNK)
-
-    def give(self, buffer: bytearray) -> None:
-        """Drops it."""
 
     def statistics(self) -> dict[str, int]:
         """Nothing is kept, so there is nothing to count."""

@@ -6,7 +6,6 @@ A blocking thread that checks, decompresses and writes without the interpreter l
 from __future__ import annotations
 
 import contextlib
-import queue
 import re
 import socket
 import ssl
@@ -27,6 +26,7 @@ from dwcp_agent.telemetry.metrics import AgentMetrics
 from dwcp_agent.threads import Threads
 from dwcp_agent.transport.buffers import Buffers
 from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, Frame, Kind, control, parse_control
+from dwcp_agent.transport.handover import Handover, Nothing, make_handover
 from dwcp_agent.transport.transfer import Opening, Transfer, TransferTable
 from dwcp_agent.transport.wire import Wire
 
@@ -74,7 +74,8 @@ class DataServer:
         self._metrics = metrics
         self._limits = limits
         self._delay = delay
-        self._waiting: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
+        # Every stream there may be, and the word to each worker that it may go.
+        self._waiting: Handover[socket.socket | None] = make_handover(2 * (limits.max_streams + limits.warm_streams) + 2)
         self._lock = threading.Lock()
         self._left = threading.Condition(self._lock)
         self._busy = 0
@@ -140,7 +141,7 @@ class DataServer:
             while True:
                 try:
                     sock = self._waiting.get(timeout=self._limits.idle_timeout_s if extra else None)
-                except queue.Empty:
+                except Nothing:
                     return
                 if sock is None:
                     return
@@ -167,8 +168,7 @@ class DataServer:
         except OSError as error:
             log.warn("handshake-failed", port="data", reason=getattr(error, "reason", None) or str(error))
             return
-        buffer = self._buffers.take()
-        wire = Wire(secure, buffer)
+        wire = Wire(secure, self._buffers.take())
         with self._lock:
             if self._closing:
                 secure.close()
@@ -180,7 +180,6 @@ class DataServer:
             with self._lock:
                 self._open.discard(wire)
             wire.close()
-            self._buffers.give(buffer)
 
     def _converse(self, wire: Wire) -> None:
         """Takes part in one transfer after the other until the stream ends or breaks a rule."""

@@ -6,9 +6,13 @@ import contextlib
 import select
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
 from dwcp_agent.errors import ProtocolError, Refused, Unreachable
 from dwcp_agent.transport.frame import HEADER_BYTES, Buffer, Frame, Kind, check_payload, control, parse_control, parse_header
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer as Writable
 
 __all__ = ["Wire"]
 
@@ -19,7 +23,7 @@ _LINGER_BYTES = 64 << 20
 class Wire:
     """One data connection. ``buffer`` (at least ``MAX_CHUNK`` bytes) holds the payload of the last frame read, until the next."""
 
-    def __init__(self, sock: ssl.SSLSocket, buffer: bytearray) -> None:
+    def __init__(self, sock: ssl.SSLSocket, buffer: Writable) -> None:
         self.sock = sock
         self._header = memoryview(bytearray(HEADER_BYTES))
         self._buffer = memoryview(buffer)

@@ -1,0 +1,113 @@
+"""Small operations together: all of them, in order, and none much later for it."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+
+import pytest
+
+from dwcp_agent._native import send_many
+from dwcp_agent.phase4.batch import Batcher
+
+
+def test_all_buffers_arrive_in_order_however_many_and_large() -> None:
+    left, right = socket.socketpair()
+    source = random.Random(1)
+    buffers: list[bytes | bytearray] = [source.randbytes(source.choice([0, 1, 100, 70_000])) for _ in range(3000)] + [bytearray(b"end")]
+    got = bytearray()
+
+    def read() -> None:
+        while part := right.recv(1 << 16):
+            got.extend(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with left, right:
+        assert send_many(left, buffers) == sum(map(len, buffers))
+        assert send_many(left, []) == 0 and send_many(left, [b"", b""]) == 0
+        left.shutdown(socket.SHUT_WR)
+        reader.join(20)
+    assert got == b"".join(buffers)
+
+
+def test_a_full_socket_takes_a_part_and_a_broken_one_is_an_error() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)
+        sent = send_many(left, [bytes(100_000)] * 50)
+        assert 0 < sent < 5_000_000
+        with pytest.raises(BlockingIOError):
+            send_many(left, [b"more"])
+        right.close()
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_many(left, [b"more"])
+    with pytest.raises(TypeError):
+        send_many(0, [b"a", "b"])  # type: ignore[list-item]
+
+
+def test_everything_submitted_is_worked_off_once_and_in_order() -> None:
+    seen: list[int] = []
+    sizes: list[int] = []
+
+    def work(batch: list[int]) -> None:
+        sizes.append(len(batch))
+        seen.extend(batch)
+
+    batcher = Batcher(work, most=64)
+    for number in range(50_000):
+        batcher.submit(number)
+    batcher.close()
+    assert seen == list(range(50_000))
+    assert max(sizes) <= 64 and batcher.statistics()["items"] == 50_000
+    assert len(sizes) < 25_000  # under such load several go together
+
+
+def test_a_single_item_goes_at_once_and_a_slow_trickle_is_not_held_up() -> None:
+    done = threading.Event()
+    batcher = Batcher(lambda batch: done.set(), delay_s=5)
+    began = time.perf_counter()
+    batcher.submit(1)
+    assert done.wait(2) and time.perf_counter() - began < 2
+    batcher.close()
+
+
+def test_added_wait_is_bounded_by_the_delay() -> None:
+    batcher: Batcher[int] = Batcher(lambda batch: None, delay_s=0.002)
+    for burst in range(100):
+        for number in range(burst % 7 + 1):
+            batcher.submit(number)
+        time.sleep(0.0005)
+    batcher.close()
+    said = batcher.statistics()
+    assert said["added_p50_s"] <= said["added_p99_s"] < 0.05
+    assert said["items"] == sum(burst % 7 + 1 for burst in range(100))
+
+
+def test_a_failure_reaches_who_submits_and_who_closes() -> None:
+    def work(batch: list[int]) -> None:
+        raise ZeroDivisionError("broken")
+
+    batcher = Batcher(work)
+    batcher.submit(1)
+    deadline = time.monotonic() + 5
+    with pytest.raises(RuntimeError, match="closed"):
+        while time.monotonic() < deadline:
+            batcher.submit(2)
+    with pytest.raises(ZeroDivisionError):
+        batcher.close()
+
+
+def test_no_room_and_no_sense_are_said() -> None:
+    hold = threading.Event()
+    batcher: Batcher[int] = Batcher(lambda batch: hold.wait(10) and None, capacity=2, most=1)
+    with pytest.raises(TimeoutError, match="no room"):
+        for number in range(10):
+            batcher.submit(number, timeout=0.05)
+    hold.set()
+    batcher.close()
+    for options in ({"most": 0}, {"delay_s": -1.0}):
+        with pytest.raises(ValueError, match="most must be"):
+            Batcher(lambda batch: None, **options)  # type: ignore[arg-type]

@@ -1,0 +1,172 @@
+"""Sending without copies: the same bytes arrive whichever way is gone, and the way is known."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dwcp_agent._native import FileSender, ZeroCopySender
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    if request.param == "unix":
+        left, right = socket.socketpair()
+    else:
+        left, right = tcp_pair()
+    with left, right:
+        left.settimeout(None)
+        yield left, right
+
+
+def tcp_pair() -> Pair:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        left = socket.create_connection(server.getsockname())
+        right, _ = server.accept()
+    return left, right
+
+
+class Reader(threading.Thread):
+    """Everything that comes, until the end; as slowly as told."""
+
+    def __init__(self, sock: socket.socket, piece: int = 1 << 16) -> None:
+        super().__init__()
+        self._sock, self._piece = sock, piece
+        self.content = bytearray()
+        self.start()
+
+    def run(self) -> None:
+        while part := self._sock.recv(self._piece):
+            self.content += part
+
+
+@pytest.mark.parametrize("first", ["sendfile", "splice", "copy"])
+def test_file_arrives_whole_by_the_way_that_is_asked_for(pair: Pair, tmp_path: Path, first: str) -> None:
+    left, right = pair
+    content = random.Random(1).randbytes(3_000_001)
+    path = tmp_path / "content"
+    path.write_bytes(content)
+    reader, sender, offset = Reader(right, 10_000), FileSender(first), 17
+    with path.open("rb") as file:
+        # Requests of any size, also smaller than what splice has in its pipe.
+        sizes = random.Random(2)
+        while sent := sender.send(left, file, offset, sizes.choice([1, 999, 65_536, 1 << 22])):
+            offset += sent
+    left.shutdown(socket.SHUT_WR)
+    reader.join(20)
+    assert reader.content == content[17:] and offset == len(content)
+    assert sender.via == first and sender.moved[first] == len(content) - 17
+    assert sum(sender.moved.values()) == len(content) - 17
+
+
+def test_what_the_kernel_does_not_allow_falls_back_and_says_so(tmp_path: Path) -> None:
+    content = random.Random(3).randbytes(500_000)
+    (tmp_path / "from").write_bytes(content)
+    # A file opened to append takes neither sendfile nor splice; send(2) does not know it at all.
+    with (tmp_path / "from").open("rb") as file, (tmp_path / "to").open("ab") as target:
+        sender = FileSender()
+        with pytest.raises(OSError, match="Socket operation on non-socket"):
+            sender.send(target, file, 0, len(content))
+        assert sender.via == "copy" and sum(sender.moved.values()) == 0
+
+
+def test_a_full_socket_says_so_and_nothing_is_lost(pair: Pair, tmp_path: Path) -> None:
+    left, right = pair
+    content = random.Random(4).randbytes(8 << 20)
+    (tmp_path / "content").write_bytes(content)
+    for first in ("sendfile", "splice", "copy"):
+        left.setblocking(False)
+        sender, offset = FileSender(first), 0
+        with (tmp_path / "content").open("rb") as file:
+            with pytest.raises(BlockingIOError):
+                while True:
+                    offset += sender.send(left, file, offset, len(content))
+            assert 0 < offset < len(content)
+            received = bytearray()
+            while len(received) < len(content):
+                received += right.recv(1 << 20)
+                try:
+                    offset += sender.send(left, file, offset, len(content) - offset or 1)
+                except BlockingIOError:
+                    continue
+        assert received == content, first
+
+
+def test_a_broken_connection_is_an_error_and_not_another_way(tmp_path: Path) -> None:
+    (tmp_path / "content").write_bytes(bytes(1 << 20))
+    left, right = tcp_pair()
+    right.close()
+    sender = FileSender()
+    with left, (tmp_path / "content").open("rb") as file, pytest.raises((BrokenPipeError, ConnectionResetError)):
+        for _ in range(100):
+            sender.send(left, file, 0, 1 << 20)
+    assert sender.via == "sendfile"
+
+
+def test_senders_refuse_what_makes_no_sense(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sendfile, splice or copy"):
+        FileSender("teleport")
+    with pytest.raises(ValueError, match="offset must not"):
+        FileSender().send(0, 0, -1, 1)
+    with pytest.raises(TypeError):
+        ZeroCopySender("socket")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_memory_arrives_whole_and_is_kept_until_the_kernel_is_done(pair: Pair, wanted: bool) -> None:
+    left, right = pair
+    reader, sender = Reader(right), ZeroCopySender(left, wanted)
+    parts = [random.Random(n).randbytes(100_000 + n) for n in range(100)]
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            view = view[sender.send(view) :]
+    assert sender.flush(20)
+    left.shutdown(socket.SHUT_WR)
+    reader.join(20)
+    assert reader.content == b"".join(parts)
+    said = sender.statistics()
+    assert said["outstanding"] == 0
+    if not wanted:
+        assert not sender.on and said["completed"] == 0 and said["plain"] >= 100
+
+
+def test_where_the_kernel_copies_anyway_it_is_switched_off() -> None:
+    # Between two ends on one machine the receiver would hold the sender's pages: the kernel copies, and says so.
+    left, right = tcp_pair()
+    with left, right:
+        reader, sender = Reader(right), ZeroCopySender(left)
+        if not sender.on:
+            pytest.fail("this kernel does not know SO_ZEROCOPY")
+        for _ in range(200):
+            sender.send(os.urandom(200_000))
+        assert sender.flush(20)
+        said = sender.statistics()
+        left.shutdown(socket.SHUT_WR)
+        reader.join(20)
+    assert said["copied"] == said["completed"] >= 16
+    assert not sender.on and said["plain"] > 100
+
+
+def test_references_are_given_back() -> None:
+    import sys
+
+    left, right = tcp_pair()
+    with left, right:
+        reader = Reader(right)
+        data = bytes(300_000)
+        before = sys.getrefcount(data)
+        sender = ZeroCopySender(left)
+        for _ in range(100):
+            sender.send(data)
+        assert sender.flush(20) and sys.getrefcount(data) == before
+        left.shutdown(socket.SHUT_WR)
+        reader.join(20)

@@ -1,0 +1,62 @@
+"""``inv bench NAME``: what the agent reaches, measured beside its peers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from golive.environment import ROOT, state_root
+from golive.errors import BadInput, Unprepared
+from golive.verbs.result import Result
+
+__all__ = ["BENCHES", "bench"]
+
+BENCHES = {"core": "benchmarks/core.py"}
+_LOCK = ROOT / "requirements/bench.lock"
+
+
+def bench(name: str) -> Result:
+    """Measures, writes ``docs/results/NAME.json``, and names the bars that were missed.
+
+    Raises BadInput for an unknown name, Unprepared when a peer cannot be had.
+    """
+    if name not in BENCHES:
+        raise BadInput(f"There is no benchmark {name!r}; known are {', '.join(BENCHES)}.")
+    if shutil.which("gcc") is None:
+        raise Unprepared("The benchmark is compiled here and gcc is missing; on Debian, as root: apt-get install gcc libc6-dev.")
+    environment = {**os.environ, "PYTHONPATH": str(_peers())}
+    done = subprocess.run([sys.executable, str(ROOT / BENCHES[name])], env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode == 2:
+        raise Unprepared("The benchmark has not all it measures beside ours; what is missing is said above.")
+    if done.returncode:
+        raise RuntimeError(f"{BENCHES[name]} ended with {done.returncode}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    missed = [row["case"] for row in result["rows"] if not row["ok"]]
+    asked = [row for row in result["rows"] if row["bar"] is not None or row["least"] is not None]
+    text = f"{len(asked) - len(missed)} of {len(asked)} bars met; docs/results/{name}.json"
+    return Result(result, text + "".join(f"\nmissed: {case}" for case in missed))
+
+
+def _peers() -> Path:
+    """The directory that holds the peers from PyPI, as pinned; filled when it is not there."""
+    there = state_root() / "bench" / hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
+    if there.is_dir():
+        return there
+    there.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=there.parent) as making:
+        target = Path(making) / "peers"
+        uv = Path(sys.executable).parent / "uv"
+        command = [str(uv), "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--target", str(target), "-r", str(_LOCK)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["uv said nothing"]
+            raise Unprepared(f"The peers could not be installed: {said[-1]}.")
+        target.rename(there)
+    return there

@@ -1,0 +1,60 @@
+"""What docs/benchmarks.md shows is what was measured and committed."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from golive.environment import ROOT
+from golive.errors import BadInput
+from golive.verbs.bench import BENCHES, bench
+
+sys.path.insert(0, str(ROOT))
+from benchmarks.measure import Case, measured, table
+
+
+def test_the_documented_table_is_the_committed_result() -> None:
+    result = json.loads((ROOT / "docs/results/core.json").read_text(encoding="utf-8"))
+    assert table(result["rows"]) in (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+
+
+def test_every_row_follows_from_its_samples() -> None:
+    result = json.loads((ROOT / "docs/results/core.json").read_text(encoding="utf-8"))
+    assert {"schema", "machine", "started", "command", "rows"} == set(result)
+    assert len({row["id"] for row in result["rows"]}) == len(result["rows"]) > 20
+    for row in result["rows"]:
+        ours, theirs = statistics.median(row["samples_ours"]), statistics.median(row["samples_peer"])
+        assert len(row["samples_ours"]) == len(row["samples_peer"]) >= 5
+        assert row["ratio"] == pytest.approx(ours / theirs, abs=0.001)
+        met = (row["bar"] is None or ours / theirs >= row["bar"]) and (row["least"] is None or ours >= row["least"])
+        assert row["ok"] is met
+
+
+def test_sides_take_turns_and_a_missed_bar_is_said() -> None:
+    turns: list[str] = []
+
+    def side(name: str, value: float):
+        return lambda: turns.append(name) or value
+
+    (row, *_), told = measured([Case("a", "what", "GB/s", "peer", side("ours", 3.0), side("peer", 2.0), 2)], 3, turns.append), turns[6:]
+    assert turns[:6] == ["ours", "peer", "peer", "ours", "ours", "peer"]
+    assert (row["ratio"], row["ok"]) == (1.5, False)
+    assert told[0].endswith("ratio 1.5, MISSED")
+    assert "| **missed** |" in table([row])
+
+
+def test_an_unknown_benchmark_is_refused() -> None:
+    with pytest.raises(BadInput, match="no benchmark 'speed'; known are core"):
+        bench("speed")
+    assert all((ROOT / script).is_file() for script in BENCHES.values())
+
+
+def test_a_peer_that_is_not_there_is_an_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import benchmarks.core as c; c.peer('no_such_peer')"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0 and "PeerMissing: The peer no_such_peer is not installed" in done.stderr
