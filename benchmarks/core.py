@@ -10,19 +10,16 @@ from Python, both sides through the same kind of call.
 from __future__ import annotations
 
 import argparse
-import ctypes.util
 import importlib
 import json
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -31,100 +28,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import Case, PeerMissing, document, measured, now, table
+from benchmarks.programs import Programs, native_module
 from benchmarks.veth import FAR, veth
 from golive.environment import ROOT
 from golive.gates.simulate import inserted
 
-AGENT = ROOT / "dwcp_agent"
 RESULT = ROOT / "docs/results/core.json"
 DOCUMENT = ROOT / "docs/benchmarks.md"
 KIB, MIB = 1 << 10, 1 << 20
-FLAGS = ("-std=c11", "-O2", "-fno-tree-vectorize", "-Wall", "-Wextra", "-Werror", "-pthread")
-
-
-class Programs:
-    """The C programs, built once in ``place`` from the agent's sources."""
-
-    def __init__(self, place: Path) -> None:
-        native = AGENT / "native"
-        core = [str(path) for path in sorted(native.glob("*.c")) if not path.name.startswith(("py_", "module"))]
-        for name in ("kernels", "queues", "pools", "sends"):
-            command = ["gcc", *FLAGS, f"-I{native}", "-o", str(place / name), str(ROOT / "benchmarks/native" / f"{name}.c"), *core, "-ldl"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(f"benchmarks/native/{name}.c could not be built: {done.stderr}")
-        self._place = place
-
-    def kernel(self, kernel: str, path: str, size: int) -> Callable[[], float]:
-        """GB/s of one path, or of a peer in C."""
-
-        def sample() -> float:
-            done = subprocess.run([str(self._place / "kernels"), kernel, path, str(size)], capture_output=True, text=True, check=False)
-            if done.returncode == 3:
-                raise PeerMissing(f"{path} for {kernel} is not on this machine (isal: apt-get install libisal2).")
-            if done.returncode:
-                raise SystemExit(f"kernels {kernel} {path} {size} ended with {done.returncode}: {done.stderr}")
-            return float(done.stdout) / 1e9
-
-        return sample
-
-    def queue(self, kind: str, producers: int, consumers: int, items: int, batch: int, *, per: str = "seconds") -> Callable[[], float]:
-        """Million items a second; with ``per="meetings"`` items for each time that threads were in each other's way."""
-
-        def sample() -> float:
-            words = [str(self._place / "queues"), kind, *map(str, (producers, consumers, items, batch))]
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(f"{' '.join(words)} lost or doubled items: {done.stdout}{done.stderr}")
-            said = json.loads(done.stdout)
-            if per == "meetings":
-                return items / max(1, said["meetings"] + said["sleeps"])
-            return items / said["seconds"] / 1e6
-
-        return sample
-
-    @contextmanager
-    def listening(self, address: str, namespace: str = "") -> Iterator[int]:
-        """The port of a process that drops what comes."""
-        port = 7790
-        inside = ["ip", "netns", "exec", namespace] if namespace else []
-        words = [*inside, str(self._place / "sends"), "listen", address, str(port)]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            if process.stdout.readline() != "listening\n":
-                raise SystemExit(f"{' '.join(words)} does not listen")
-            try:
-                yield port
-            finally:
-                process.kill()
-
-    def sends(self, way: str, address: str, port: int, content: Path, chunk: int) -> Callable[[], float]:
-        """GB into the connection for each second of the sender's processor time."""
-
-        def sample() -> float:
-            words = [str(self._place / "sends"), way, address, str(port), str(content), str(chunk), str(2 << 30)]
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(f"{' '.join(words)} ended with {done.returncode}: {done.stderr}")
-            return float(json.loads(done.stdout)["per_busy_s"]) / 1e9
-
-        return sample
-
-    def pool(self, kind: str, preload: str = "") -> Callable[[], float]:
-        """Thousand takes and gives a second by two threads; ``preload`` names a library that replaces malloc."""
-        library = ctypes.util.find_library(preload) if preload else None
-
-        def sample() -> float:
-            if preload and library is None:
-                raise PeerMissing(f"{preload} is not on this machine (apt-get install libmimalloc2.0).")
-            environment = {**os.environ, **({"LD_PRELOAD": library} if library else {})}
-            words = [str(self._place / "pools"), kind, "2", "20000" if kind == "pool" or preload else "2000"]
-            done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode or done.stderr:
-                raise SystemExit(f"{' '.join(words)} ended with {done.returncode}: {done.stderr}")
-            return float(done.stdout) / 1e3
-
-        return sample
 
 
 def peer(module: str) -> Any:
@@ -193,7 +104,7 @@ def memory(programs: Programs, best: dict[str, str]) -> Iterator[Case]:
     """Exclusive or, and the scans."""
     for name, size, bar in (("256 KiB", 256 * KIB, 2.48), ("256 MiB", 256 * MIB, None)):
         for path in dict.fromkeys(("avx2", best["xor"])):
-            note = "" if bar else "from memory there is no gain: the memory is the limit"
+            note = "" if bar else "from memory it is slower than by words; why is open"
             yield Case(
                 f"xor-{path}-{name}",
                 f"XOR {name}, {path}",
@@ -314,7 +225,7 @@ def zero_copy(programs: Programs, port: int, content: Path) -> Iterator[Case]:
     for name, chunk in (("64 KiB", 64 * KIB), ("1 MiB", MIB)):
         peer_of = programs.sends("readsend", FAR, port, content, chunk)
         for way, bar in (("sendfile", 1.25), ("splice", None), ("zerocopy", None)):
-            note = "the kernel copies between two ends of one machine; it notices and goes on plainly" if way == "zerocopy" else ""
+            note = "after 16 copies by the kernel a plain send of mapped pages" if way == "zerocopy" else ""
             ours = programs.sends(way, FAR, port, content, chunk)
             yield Case(f"zerocopy-{way}-{name}", f"{way} over veth, {name}", unit, "read + send", ours, peer_of, bar, note=note)
     loop = programs.sends("readsend", FAR, port, content, 64 * KIB)
@@ -357,17 +268,6 @@ def pools(programs: Programs) -> Iterator[Case]:
     yield Case("pool-mimalloc", what, "thousand/s", "mimalloc", ours, programs.pool("malloc", "mimalloc"), 1)
 
 
-def native_module(place: Path) -> Any:
-    """The extension as built from this tree."""
-    command = [sys.executable, "setup.py", "-q", "build", "--build-lib", str(place / "lib"), "--build-temp", str(place / "temp")]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("DWCP_")}
-    done = subprocess.run(command, cwd=AGENT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"the agent could not be built: {done.stderr}")
-    sys.path.insert(0, str(place / "lib"))
-    return importlib.import_module("dwcp_agent._native")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
@@ -399,7 +299,7 @@ def main() -> int:
                 chosen = [case for case in every if case.id.startswith(options.only)]
                 rows = measured(chosen, options.rounds, lambda line: print(line, file=sys.stderr, flush=True))
         except PeerMissing as error:
-            print(error, file=sys.stderr)
+            print(error)  # who called says it
             return 2
     result = document("./inv bench core", started, rows)
     options.out.write_text(json.dumps(result, indent=1) + "\n")

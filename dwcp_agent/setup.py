@@ -74,7 +74,7 @@ class BuildExtension(build_ext):
         super().build_extension(ext)
 
 
-OPTIMISATIONS = ("affinity", "batch", "channel", "channels", "mpmc", "numa", "pool", "ring", "stack", "zerocopy")
+OPTIMISATIONS = ("affinity", "batch", "channel", "channels", "mpmc", "numa", "pool", "pool_store", "ring", "stack", "zerocopy")
 SOURCES = sorted(str(path) for path in Path("native").glob("*.c") if PHASE4 or path.stem.removeprefix("py_") not in OPTIMISATIONS)
 
 setup(

@@ -1,7 +1,7 @@
 /*
  * Bytes into a TCP connection, by what the sender's processor time buys.
  *
- *     sends listen ADDRESS PORT                              takes connections and drops what comes
+ *     sends listen ADDRESS PORT                              says its port (0: any), takes connections, drops what comes
  *     sends WAY ADDRESS PORT FILE CHUNK BYTES                WAY: sendfile, splice, copy, zerocopy; or the peer: readsend
  *
  * Sends BYTES of FILE, over and over from its beginning, in requests of CHUNK bytes; prints bytes per second of processor time (user and
@@ -41,7 +41,11 @@ static int connection(bool listening, const char *address, const char *port)
 static void drop_everything(const char *address, const char *port)
 {
     const int listener = connection(true, address, port);
-    printf("listening\n");
+    struct sockaddr_in name;
+    socklen_t length = sizeof name;
+    if (getsockname(listener, (struct sockaddr *)&name, &length) != 0)
+        exit(2);
+    printf("listening %u\n", ntohs(name.sin_port));
     fflush(stdout);
     for (;;) {
         const int from = accept(listener, NULL, NULL);

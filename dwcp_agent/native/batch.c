@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "batch.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <sys/socket.h>
 
@@ -10,29 +9,27 @@
 #define IOV_MAX 1024
 #endif
 
-ssize_t dwcp_send_many(int socket, struct iovec *parts, size_t count)
+static void pass(struct iovec **parts, size_t *count, size_t bytes)
 {
-    ssize_t total = 0;
-    size_t first = 0;
-    while (first < count && parts[first].iov_len == 0)
-        first++;
-    while (first < count) {
-        struct msghdr message = {.msg_iov = parts + first, .msg_iovlen = count - first < IOV_MAX ? count - first : IOV_MAX};
-        ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0)
-            return total ? total : -1;
-        total += sent;
-        /* What went in only in part goes on where it stopped. */
-        while (first < count && (size_t)sent >= parts[first].iov_len) {
-            sent -= (ssize_t)parts[first].iov_len;
-            first++;
-        }
-        if (first < count) {
-            parts[first].iov_base = (char *)parts[first].iov_base + sent;
-            parts[first].iov_len -= (size_t)sent;
-        }
+    while (*count && bytes >= (*parts)->iov_len) {
+        bytes -= (*parts)->iov_len;
+        (*parts)++;
+        (*count)--;
     }
-    return total;
+    if (*count) {
+        (*parts)->iov_base = (char *)(*parts)->iov_base + bytes;
+        (*parts)->iov_len -= bytes;
+    }
+}
+
+ssize_t dwcp_send_some(int socket, struct iovec **parts, size_t *count)
+{
+    pass(parts, count, 0);
+    if (*count == 0)
+        return 0;
+    struct msghdr message = {.msg_iov = *parts, .msg_iovlen = *count < IOV_MAX ? *count : IOV_MAX};
+    const ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    if (sent > 0)
+        pass(parts, count, (size_t)sent);
+    return sent;
 }

@@ -7,9 +7,10 @@
 #include <sys/uio.h>
 
 /*
- * Sends all of `parts` in order, as many a call as the kernel takes; changes them. Returns the bytes that went in: all, unless the socket
- * takes nothing more now (EAGAIN) after some; -1 with errno when none went in.
+ * Sends of the `*count` parts from `*parts` on, in order, as many as one call takes, and moves both past what went in: parts that are empty
+ * are passed over, one that went in only in part begins where it stopped. Returns the bytes that went in, or -1 with errno (EINTR too: the
+ * caller may want to end).
  */
-ssize_t dwcp_send_many(int socket, struct iovec *parts, size_t count);
+ssize_t dwcp_send_some(int socket, struct iovec **parts, size_t *count);
 
 #endif

@@ -167,6 +167,12 @@ void dwcp_channel_close(dwcp_channel *channel)
     changed(&channel->popped);
 }
 
+size_t dwcp_channel_waiting(dwcp_channel *channel)
+{
+    return (size_t)atomic_load_explicit(&channel->pushed.waiters, memory_order_relaxed) +
+           (size_t)atomic_load_explicit(&channel->popped.waiters, memory_order_relaxed);
+}
+
 bool dwcp_channel_closed(const dwcp_channel *channel)
 {
     return atomic_load_explicit(&channel->closed, memory_order_acquire);

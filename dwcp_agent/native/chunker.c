@@ -73,13 +73,17 @@ static size_t forced_end(const dwcp_chunking *how, size_t start, size_t length, 
     return final ? length : 0;
 }
 
-size_t dwcp_chunk_scalar(const dwcp_chunking *how, const uint8_t *data, size_t length, bool final, size_t *ends, size_t room)
+/* The end by content of the chunk that begins at `start`, at most at `to`; 0 when there is none. */
+typedef size_t (*end_fn)(void *of, const dwcp_chunking *how, const uint8_t *data, size_t start, size_t to);
+
+static inline size_t cut(end_fn end_by_content, void *of, const dwcp_chunking *how, const uint8_t *data, size_t length, bool final,
+                         size_t *ends, size_t room)
 {
     size_t count = 0, start = 0;
     while (start < length && count < room) {
         size_t end = 0;
         if (length - start >= how->least)
-            end = first_of_both(how, data, start + how->least, start + how->normal, start + smaller(how->most, length - start));
+            end = end_by_content(of, how, data, start, start + smaller(how->most, length - start));
         if (!end)
             end = forced_end(how, start, length, final);
         if (!end)
@@ -87,6 +91,17 @@ size_t dwcp_chunk_scalar(const dwcp_chunking *how, const uint8_t *data, size_t l
         ends[count++] = start = end;
     }
     return count;
+}
+
+static size_t walked_end(void *unused, const dwcp_chunking *how, const uint8_t *data, size_t start, size_t to)
+{
+    (void)unused;
+    return first_of_both(how, data, start + how->least, start + how->normal, to);
+}
+
+size_t dwcp_chunk_scalar(const dwcp_chunking *how, const uint8_t *data, size_t length, bool final, size_t *ends, size_t room)
+{
+    return cut(walked_end, NULL, how, data, length, final, ends, room);
 }
 
 /* Marks of one block, made when first asked for. */
@@ -127,12 +142,13 @@ static size_t next_marked(marks *of, size_t group, size_t last)
     return last + 1;
 }
 
-static size_t marked_end(marks *of, const dwcp_chunking *how, size_t start, size_t to)
+static size_t marked_end(void *in, const dwcp_chunking *how, const uint8_t *data, size_t start, size_t to)
 {
+    marks *of = in;
     const size_t from = start + how->least, last = (to - 1) / DWCP_GROUP;
     for (size_t group = next_marked(of, (from - 1) / DWCP_GROUP, last); group <= last; group = next_marked(of, group + 1, last)) {
         size_t low = group * DWCP_GROUP + 1, high = smaller(low + DWCP_GROUP - 1, to);
-        size_t end = first_of_both(how, of->data, low < from ? from : low, start + how->normal, high);
+        size_t end = first_of_both(how, data, low < from ? from : low, start + how->normal, high);
         if (end)
             return end;
     }
@@ -143,16 +159,5 @@ size_t dwcp_chunk_marked(dwcp_mark_fn mark, const dwcp_chunking *how, const uint
                          size_t room)
 {
     marks of = {.mark = mark, .data = data, .length = length, .limit = how->loose, .block = SIZE_MAX};
-    size_t count = 0, start = 0;
-    while (start < length && count < room) {
-        size_t end = 0;
-        if (length - start >= how->least)
-            end = marked_end(&of, how, start, start + smaller(how->most, length - start));
-        if (!end)
-            end = forced_end(how, start, length, final);
-        if (!end)
-            break;
-        ends[count++] = start = end;
-    }
-    return count;
+    return cut(marked_end, &of, how, data, length, final, ends, room);
 }

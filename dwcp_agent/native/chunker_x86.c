@@ -28,6 +28,27 @@ static inline size_t window_before(size_t at)
     return at < DWCP_GEAR_WINDOW ? 0 : at - DWCP_GEAR_WINDOW;
 }
 
+enum { MOST_LANES = 16 };
+
+/* Where each lane's segment begins, and how far behind lane 0's window its own begins. */
+typedef struct {
+    const uint8_t *from[MOST_LANES];
+    int32_t before[MOST_LANES];
+    const uint8_t *window; /* of lane 0 */
+} segments;
+
+static inline segments segments_of(const uint8_t *data, size_t base, size_t each, size_t lanes)
+{
+    segments made;
+    made.window = data + window_before(base);
+    for (size_t lane = 0; lane < lanes; lane++) {
+        size_t at = base + lane * each * DWCP_GROUP;
+        made.from[lane] = data + at;
+        made.before[lane] = (int32_t)(window_before(at) - window_before(base));
+    }
+    return made;
+}
+
 /* ---- AVX-512: sixteen lanes ---- */
 
 /* One entry of each table, by the four bits from `shift` on: the permute reads the lowest four of each lane and no others. */
@@ -92,22 +113,16 @@ AVX512 static void mark_avx512(const uint8_t *data, size_t base, size_t groups, 
     const __m512i low = _mm512_loadu_si512((const void *)dwcp_gear_table.low);
     const __m512i high = _mm512_loadu_si512((const void *)dwcp_gear_table.high);
     const __m512i below = _mm512_set1_epi32((int)limit);
-    const uint8_t *from[LANES];
-    int32_t before[LANES];
-    for (size_t lane = 0; lane < LANES; lane++) {
-        size_t at = base + lane * each * DWCP_GROUP;
-        from[lane] = data + at;
-        before[lane] = (int32_t)(window_before(at) - window_before(base));
-    }
+    const segments of = segments_of(data, base, each, LANES);
     __m512i hash = _mm512_setzero_si512(), least = hash;
-    const __m512i where = _mm512_loadu_si512((const void *)before);
+    const __m512i where = _mm512_loadu_si512((const void *)of.before);
     for (int word = 0; word < DWCP_GEAR_WINDOW / 4; word++)
-        walk_512(_mm512_i32gather_epi32(where, (const void *)(data + window_before(base) + 4 * word), 1), low, high, &hash, &least);
+        walk_512(_mm512_i32gather_epi32(where, (const void *)(of.window + 4 * word), 1), low, high, &hash, &least);
     for (size_t group = 0; group < each; group++) {
         __m512i row[LANES];
 #pragma GCC unroll 16
         for (int lane = 0; lane < LANES; lane++)
-            row[lane] = _mm512_loadu_si512((const void *)(from[lane] + group * DWCP_GROUP));
+            row[lane] = _mm512_loadu_si512((const void *)(of.from[lane] + group * DWCP_GROUP));
         transpose_512(row);
         least = _mm512_set1_epi32(-1);
 #pragma GCC unroll 16
@@ -192,16 +207,10 @@ AVX2 static void mark_avx2(const uint8_t *data, size_t base, size_t groups, uint
     const dwcp_gear *table = &dwcp_gear_table;
     const gear_256 gear = {{load_256(table->low), load_256(table->low + 8)}, {load_256(table->high), load_256(table->high + 8)}};
     const __m256i top = _mm256_set1_epi32((int)(limit - 1));
-    const uint8_t *from[LANES];
-    int32_t before[LANES];
-    for (size_t lane = 0; lane < LANES; lane++) {
-        size_t at = base + lane * each * DWCP_GROUP;
-        from[lane] = data + at;
-        before[lane] = (int32_t)(window_before(at) - window_before(base));
-    }
+    const segments of = segments_of(data, base, each, LANES);
     __m256i hash = _mm256_setzero_si256(), least = hash;
-    const __m256i where = load_256(before);
-    const int *first = (const int *)(const void *)(data + window_before(base));
+    const __m256i where = load_256(of.before);
+    const int *first = (const int *)(const void *)of.window;
     for (int word = 0; word < DWCP_GEAR_WINDOW / 4; word++)
         walk_256(_mm256_i32gather_epi32(first + word, where, 1), &gear, &hash, &least);
     for (size_t group = 0; group < each; group++) {
@@ -210,7 +219,7 @@ AVX2 static void mark_avx2(const uint8_t *data, size_t base, size_t groups, uint
             __m256i row[LANES];
 #pragma GCC unroll 8
             for (int lane = 0; lane < LANES; lane++)
-                row[lane] = load_256(from[lane] + group * DWCP_GROUP + 32 * half);
+                row[lane] = load_256(of.from[lane] + group * DWCP_GROUP + 32 * half);
             transpose_256(row);
 #pragma GCC unroll 8
             for (int word = 0; word < LANES; word++)

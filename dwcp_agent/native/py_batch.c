@@ -30,18 +30,29 @@ static PyObject *send_many(PyObject *self, PyObject *args)
             goto done;
         parts[held] = (struct iovec){views[held].buf, (size_t)views[held].len};
     }
-    ssize_t sent;
-    int code;
-    Py_BEGIN_ALLOW_THREADS;
-    sent = dwcp_send_many(socket, parts, (size_t)count);
-    code = errno;
-    Py_END_ALLOW_THREADS;
-    if (sent < 0) {
-        errno = code;
-        PyErr_SetFromErrno(PyExc_OSError);
-    } else {
-        answer = PyLong_FromSsize_t(sent);
-    }
+    struct iovec *next = parts;
+    size_t left = (size_t)count;
+    Py_ssize_t total = 0;
+    do {
+        ssize_t sent;
+        int code;
+        Py_BEGIN_ALLOW_THREADS;
+        sent = dwcp_send_some(socket, &next, &left);
+        code = errno;
+        Py_END_ALLOW_THREADS;
+        total += sent > 0 ? sent : 0;
+        if (sent < 0 && code != EINTR) {
+            /* A socket that takes nothing more now has taken something. */
+            if (total == 0 || (code != EAGAIN && code != EWOULDBLOCK)) {
+                errno = code;
+                PyErr_SetFromErrno(PyExc_OSError);
+                goto done;
+            }
+            break;
+        }
+    } while (left && PyErr_CheckSignals() == 0);
+    if (!PyErr_Occurred())
+        answer = PyLong_FromSsize_t(total);
 done:
     while (held)
         PyBuffer_Release(&views[--held]);

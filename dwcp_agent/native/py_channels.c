@@ -279,6 +279,13 @@ static PyObject *closed(PyObject *self, void *unused)
     return channel ? PyBool_FromLong(dwcp_channel_closed(channel)) : NULL;
 }
 
+static PyObject *waiting(PyObject *self, void *unused)
+{
+    (void)unused;
+    dwcp_channel *channel = channel_of(self);
+    return channel ? PyLong_FromSize_t(dwcp_channel_waiting(channel)) : NULL;
+}
+
 #define KEYWORDS(function) (PyCFunction)(void (*)(void))(function), METH_VARARGS | METH_KEYWORDS
 
 static PyMethodDef METHODS[] = {
@@ -286,6 +293,7 @@ static PyMethodDef METHODS[] = {
     {"push_many", KEYWORDS(push_many), "How many of the items, from the first on, went in."},
     {"pop", KEYWORDS(pop), "The next item; IndexError when the time was up or it is empty and closed."},
     {"pop_many", KEYWORDS(pop_many), "Up to so many items, waiting for the first only."},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "Queue[int] and so on, for annotations."},
     {"close", close_it, METH_NOARGS, "Nothing goes in any more; everyone who waits is woken."},
     {NULL, NULL, 0, NULL},
 };
@@ -293,6 +301,7 @@ static PyMethodDef METHODS[] = {
 static PyGetSetDef FIELDS[] = {
     {"capacity", capacity, NULL, "Items it can hold.", NULL},
     {"closed", closed, NULL, "True after close().", NULL},
+    {"waiting", waiting, NULL, "Threads that sleep in it now.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -61,11 +61,15 @@ static PyObject *file_send(PyObject *self, PyObject *args)
     ssize_t sent;
     int code;
     object->busy = true;
-    Py_BEGIN_ALLOW_THREADS;
-    sent = dwcp_file_sender_send(&object->sender, socket, file, &at, (size_t)count);
-    code = errno;
-    Py_END_ALLOW_THREADS;
+    do {
+        Py_BEGIN_ALLOW_THREADS;
+        sent = dwcp_file_sender_send(&object->sender, socket, file, &at, (size_t)count);
+        code = errno;
+        Py_END_ALLOW_THREADS;
+    } while (sent < 0 && code == EINTR && PyErr_CheckSignals() == 0);
     object->busy = false;
+    if (PyErr_Occurred())
+        return NULL;
     if (sent < 0) {
         errno = code;
         return PyErr_SetFromErrno(PyExc_OSError);
@@ -150,8 +154,10 @@ static void zero_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     zero_object *object = (zero_object *)self;
-    /* The kernel holds the pages: what it still reads of memory that is used again is wrong bytes, not a fault. flush() first. */
-    let_go(object);
+    /* Memory that the kernel may still read is kept for ever rather than used again, which would put wrong bytes on the wire. */
+    (void)dwcp_zerocopy_reap(&object->sender, 0);
+    if (object->sender.outstanding == 0)
+        let_go(object);
     Py_XDECREF(object->socket);
     type->tp_free(self);
     Py_DECREF(type);
@@ -196,10 +202,12 @@ static PyObject *zero_send(PyObject *self, PyObject *data)
     ssize_t sent = -1;
     if (code == 0 && !PyErr_Occurred()) {
         const uint32_t before = object->sender.outstanding;
-        Py_BEGIN_ALLOW_THREADS;
-        sent = dwcp_zerocopy_send(&object->sender, view.buf, (size_t)view.len);
-        code = errno;
-        Py_END_ALLOW_THREADS;
+        do {
+            Py_BEGIN_ALLOW_THREADS;
+            sent = dwcp_zerocopy_send(&object->sender, view.buf, (size_t)view.len);
+            code = errno;
+            Py_END_ALLOW_THREADS;
+        } while (sent < 0 && code == EINTR && PyErr_CheckSignals() == 0);
         if (sent >= 0 && object->sender.outstanding != before) {
             object->kept[object->count++] = view;
             view.obj = NULL;

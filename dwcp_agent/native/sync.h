@@ -208,6 +208,8 @@ size_t dwcp_channel_pop(dwcp_channel *channel, void **items, size_t room);
 /* Nothing goes in any more; what is in comes out; everyone who waits is woken. */
 void dwcp_channel_close(dwcp_channel *channel);
 bool dwcp_channel_closed(const dwcp_channel *channel);
+/* Threads that wait for it now. */
+size_t dwcp_channel_waiting(dwcp_channel *channel);
 /*
  * Waits until there is room to push, or something to pop, or the channel is closed, or `timeout_ns` have passed (negative: for ever), or a
  * signal came: look again. Returns false when the time is up.

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef SO_ZEROCOPY
@@ -37,11 +38,18 @@ void dwcp_file_sender_init(dwcp_file_sender *sender, dwcp_via first)
     sender->pipe[0] = sender->pipe[1] = -1;
 }
 
-void dwcp_file_sender_free(dwcp_file_sender *sender)
+static void close_pipe(dwcp_file_sender *sender)
 {
     for (int end = 0; end < 2; end++)
         if (sender->pipe[end] >= 0)
             close(sender->pipe[end]);
+    sender->pipe[0] = sender->pipe[1] = -1;
+    sender->in_pipe = 0;
+}
+
+void dwcp_file_sender_free(dwcp_file_sender *sender)
+{
+    close_pipe(sender);
     free(sender->buffer);
     dwcp_file_sender_init(sender, sender->via);
 }
@@ -53,6 +61,11 @@ static ssize_t by_sendfile(int socket, int file, off_t offset, size_t count)
 
 static ssize_t by_splice(dwcp_file_sender *sender, int socket, int file, off_t offset, size_t count)
 {
+    struct stat about;
+    if (fstat(file, &about) != 0)
+        return -1;
+    if (sender->in_pipe && (sender->from != offset || sender->device != about.st_dev || sender->inode != about.st_ino))
+        close_pipe(sender); /* the bytes in it are of another place: nobody asked for them now */
     if (sender->pipe[0] < 0) {
         if (pipe2(sender->pipe, O_CLOEXEC) != 0)
             return -1;
@@ -65,12 +78,17 @@ static ssize_t by_splice(dwcp_file_sender *sender, int socket, int file, off_t o
         if (got <= 0)
             return got;
         sender->in_pipe = (size_t)got;
+        sender->from = offset;
+        sender->device = about.st_dev;
+        sender->inode = about.st_ino;
     }
     /* Never more than was asked for now: what a larger request left in the pipe stays for the next. */
     const size_t most = sender->in_pipe < count ? sender->in_pipe : count;
     const ssize_t sent = splice(sender->pipe[0], NULL, socket, NULL, most, SPLICE_F_MOVE | (most < count ? SPLICE_F_MORE : 0));
-    if (sent > 0)
+    if (sent > 0) {
         sender->in_pipe -= (size_t)sent;
+        sender->from += sent;
+    }
     return sent;
 }
 
@@ -115,17 +133,10 @@ ssize_t dwcp_file_sender_send(dwcp_file_sender *sender, int socket, int file, of
         }
         if (sent == 0)
             return 0;
-        if (errno == EINTR)
-            continue;
         if (sender->via >= DWCP_VIA_COPY || !not_this_way(errno))
             return -1;
         /* Bytes in the pipe are still in the file: the next way begins where the socket stands. */
-        if (sender->pipe[0] >= 0) {
-            close(sender->pipe[0]);
-            close(sender->pipe[1]);
-            sender->pipe[0] = sender->pipe[1] = -1;
-            sender->in_pipe = 0;
-        }
+        close_pipe(sender);
         sender->via++;
     }
 }

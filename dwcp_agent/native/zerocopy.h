@@ -16,7 +16,10 @@ typedef enum { DWCP_VIA_SENDFILE, DWCP_VIA_SPLICE, DWCP_VIA_COPY, DWCP_VIAS } dw
 typedef struct {
     dwcp_via via;      /* the way that is gone now */
     int pipe[2];       /* of splice; -1 when there is none */
-    size_t in_pipe;    /* bytes that have left the file and not yet entered the socket */
+    size_t in_pipe;    /* bytes that have left the file and not yet entered the socket, */
+    off_t from;        /* from this offset on */
+    dev_t device;      /* of this file */
+    ino_t inode;
     uint8_t *buffer;   /* of copy */
     uint64_t moved[DWCP_VIAS]; /* bytes, by way */
 } dwcp_file_sender;
@@ -28,7 +31,8 @@ void dwcp_file_sender_init(dwcp_file_sender *sender, dwcp_via first);
 void dwcp_file_sender_free(dwcp_file_sender *sender);
 /*
  * Sends up to `count` bytes of `file` from `*offset` on and moves `*offset` by what entered the socket; returns how much. 0 at the end of
- * the file, -1 with errno: EAGAIN when the socket takes nothing now. SIGPIPE is to be ignored.
+ * the file, -1 with errno: EAGAIN when the socket takes nothing now, EINTR when a signal came first. What the socket did not take is sent by
+ * a later call for the same place; one for another place or another file sends that, and only that. SIGPIPE is to be ignored.
  */
 ssize_t dwcp_file_sender_send(dwcp_file_sender *sender, int socket, int file, off_t *offset, size_t count);
 

@@ -34,7 +34,7 @@ def bench(name: str) -> Result:
     environment = {**os.environ, "PYTHONPATH": str(_peers())}
     done = subprocess.run([sys.executable, str(ROOT / BENCHES[name])], env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode == 2:
-        raise Unprepared("The benchmark has not all it measures beside ours; what is missing is said above.")
+        raise Unprepared(done.stdout.strip() or "The benchmark lacks something and does not say what.")
     if done.returncode:
         raise RuntimeError(f"{BENCHES[name]} ended with {done.returncode}")
     result: dict[str, Any] = json.loads(done.stdout)

@@ -4,9 +4,11 @@ A kernel has several paths, all with the same result; what ends in ``_on`` takes
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from typing_extensions import Buffer
+
+T = TypeVar("T")
 
 class HasFileno(Protocol):
     def fileno(self) -> int: ...
@@ -74,10 +76,10 @@ def place_on_node(data: Buffer, node: int, /) -> None:
 def node_of(data: Buffer, /) -> int:
     """The NUMA node of the first page of ``data``, as the kernel says. Raises OSError."""
 
-class _Channel:
+class _Channel(Generic[T]):
     """What Queue, Ring and Stack have in common. ``timeout`` is in seconds: None waits for ever, 0 not at all.
 
-    An item that refers to the channel it is in is not found by the garbage collector.
+    ``waiting`` is how many threads sleep in it now. An item that refers to the channel it is in is not found by the garbage collector.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -85,29 +87,30 @@ class _Channel:
 
     capacity: int
     closed: bool
+    waiting: int
     def __len__(self) -> int: ...
-    def push(self, item: object, /, timeout: float | None = None) -> bool:
+    def push(self, item: T, /, timeout: float | None = None) -> bool:
         """True when it went in; False when the time was up or the channel is closed."""
 
-    def push_many(self, items: Iterable[object], /, timeout: float | None = None) -> int:
+    def push_many(self, items: Iterable[T], /, timeout: float | None = None) -> int:
         """How many went in, from the first on: all, unless the time was up or the channel is closed."""
 
-    def pop(self, timeout: float | None = None) -> object:
+    def pop(self, timeout: float | None = None) -> T:
         """The next item. Raises IndexError when the time was up, or it is empty and closed."""
 
-    def pop_many(self, most: int, /, timeout: float | None = None) -> list[object]:
+    def pop_many(self, most: int, /, timeout: float | None = None) -> list[T]:
         """Up to ``most`` items; waits for the first and takes what is there then. Empty when the time was up, or it is empty and closed."""
 
     def close(self) -> None:
         """Nothing goes in any more, what is in comes out, and everyone who waits is woken."""
 
-class Queue(_Channel):
+class Queue(_Channel[T]):
     """First in, first out, for any number of threads."""
 
-class Ring(_Channel):
+class Ring(_Channel[T]):
     """First in, first out; in native code for one thread that pushes and one that pops."""
 
-class Stack(_Channel):
+class Stack(_Channel[T]):
     """Last in, first out, for any number of threads."""
 
 class PooledBuffer(Buffer):
@@ -150,7 +153,10 @@ class FileSender:
         """
 
 class ZeroCopySender:
-    """Sends memory by MSG_ZEROCOPY. Where the kernel copies anyway it notices (16 completions) and sends plainly from then on."""
+    """Sends memory by MSG_ZEROCOPY. Where the kernel copies anyway it notices (16 completions) and sends plainly from then on.
+
+    One for a socket. Memory that the kernel still reads when it goes is never used again: :meth:`flush` first.
+    """
 
     def __init__(self, socket: HasFileno | int, wanted: bool = True) -> None:
         """Asks the socket for it; where it says no, or it is not ``wanted``, sends are plain."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import socket
 import threading
 import time
@@ -31,6 +32,64 @@ def test_all_buffers_arrive_in_order_however_many_and_large() -> None:
         left.shutdown(socket.SHUT_WR)
         reader.join(20)
     assert got == b"".join(buffers)
+
+
+def test_a_part_cut_short_by_a_signal_goes_on_where_it_stopped() -> None:
+    left, right = socket.socketpair()
+    buffers = [random.Random(number).randbytes(70_001) for number in range(300)]
+    got, seen, over = bytearray(), [0], threading.Event()
+
+    def read() -> None:
+        while part := right.recv(5000):
+            got.extend(part)
+
+    def interrupt() -> None:
+        while not over.wait(0.0002):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.__setitem__(0, seen[0] + 1))
+    threads = [threading.Thread(target=work) for work in (read, interrupt)]
+    try:
+        with left, right:
+            for thread in threads:
+                thread.start()
+            assert send_many(left, buffers) == 300 * 70_001
+            over.set()
+            left.shutdown(socket.SHUT_WR)
+            for thread in threads:
+                thread.join(20)
+    finally:
+        over.set()
+        signal.signal(signal.SIGUSR1, before)
+    assert got == b"".join(buffers) and seen[0] > 0
+
+
+def test_who_waits_in_a_full_socket_can_be_interrupted() -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Enough
+
+    def interrupt() -> None:
+        for _ in range(100):
+            if over.wait(0.05):
+                return
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        right.shutdown(socket.SHUT_RDWR)  # it waits on: broken, it at least ends
+
+    left, right = socket.socketpair()
+    over, thread = threading.Event(), threading.Thread(target=interrupt)
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with left, right, pytest.raises(Enough):
+            thread.start()
+            send_many(left, [bytes(1 << 20)] * 100)
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        over.set()
+        thread.join(20)
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_full_socket_takes_a_part_and_a_broken_one_is_an_error() -> None:

@@ -59,9 +59,12 @@ def test_who_waits_is_woken_by_an_item_by_room_and_by_closing(shape: type[Channe
     def wait_and(work: Any) -> threading.Thread:
         thread = threading.Thread(target=lambda: found.append(work()))
         thread.start()
-        time.sleep(0.02)
+        deadline = time.monotonic() + 10
+        while channel.waiting == 0:
+            assert time.monotonic() < deadline and thread.is_alive()
         return thread
 
+    assert channel.waiting == 0
     waiting = wait_and(lambda: channel.pop(timeout=30))
     began = time.monotonic()
     channel.push("item")
@@ -83,7 +86,7 @@ def test_who_waits_is_woken_by_an_item_by_room_and_by_closing(shape: type[Channe
     with pytest.raises(IndexError, match="closed"):
         channel.pop()
     assert channel.closed and channel.push_many([5, 6]) == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 5 and channel.waiting == 0
 
 
 @pytest.mark.parametrize("shape", SHAPES)

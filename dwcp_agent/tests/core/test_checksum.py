@@ -144,24 +144,6 @@ def test_runs_of_zero_pages_are_exactly_those(pages: list[bool], tail: int, page
     assert all(a + n < b for (a, n), (b, _) in itertools.pairwise(runs))
 
 
-def test_large_work_lets_other_threads_run() -> None:
-    data = bytes(256 << 20)
-    done = threading.Event()
-    ticks = 0
-
-    def work() -> None:
-        for _ in range(3):
-            _native.crc32c_on("scalar", data)
-        done.set()
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    while not done.wait(0.001):
-        ticks += 1
-    worker.join()
-    assert ticks > 20
-
-
 CHOSEN = """
 import json
 from dwcp_agent import _native, features

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import mmap
 import os
 import random
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -208,26 +210,33 @@ def test_impossible_chunk_sizes_are_refused(options: dict[str, int], said: str) 
         _native.chunk_ends(b"x" * 1000, **options)
 
 
-@pytest.mark.parametrize("work", ["chunk_ends", "zero_runs", "equal_runs", "xor_into"])
+@pytest.mark.parametrize("work", ["crc32c", "is_zero", "is_equal", "zero_runs", "equal_runs", "xor_into", "chunk_ends"])
 def test_large_work_lets_other_threads_run(work: str) -> None:
-    data = bytearray(64 << 20)
+    # Never written, so it is the kernel's page of zeros again and again: much to read, hardly any memory.
+    data, writable = mmap.mmap(-1, 2 << 30), bytearray(256 << 20)
     calls: dict[str, Callable[[], object]] = {
-        "chunk_ends": lambda: _native.chunk_ends(data, 65536),
+        "crc32c": lambda: _native.crc32c(data),
+        "is_zero": lambda: _native.is_zero(data),
+        "is_equal": lambda: _native.is_equal(data, data),
         "zero_runs": lambda: _native.zero_runs(data, 1 << 20),
         "equal_runs": lambda: _native.equal_runs(data, data, 1 << 20),
-        "xor_into": lambda: _native.xor_into(data, data, data),
+        "xor_into": lambda: _native.xor_into(writable, writable, writable),
+        "chunk_ends": lambda: _native.chunk_ends(data, 1 << 20),
     }
-    done = threading.Event()
-    ticks = 0
+    call: list[float] = []
 
     def run() -> None:
-        for _ in range(20):
-            calls[work]()
-        done.set()
+        begun = time.perf_counter()
+        calls[work]()
+        call.extend((begun, time.perf_counter()))
 
     worker = threading.Thread(target=run)
+    ticks = []
     worker.start()
-    while not done.wait(0.0005):
-        ticks += 1
+    while worker.is_alive():
+        time.sleep(0.0005)
+        ticks.append(time.perf_counter())
     worker.join()
-    assert ticks > 10
+    begun, ended = call
+    # One call, in the middle of which this thread ran again and again: with the lock held it could not have.
+    assert sum(begun < tick < ended for tick in ticks) >= 5, f"{ended - begun:.3f} s"

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -86,12 +87,13 @@ def test_buffers_of_threads_that_ended_are_used_by_others() -> None:
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    before = _native.pool_statistics()
-    buffer = _native.pool_take(700_000)
-    now = _native.pool_statistics()
-    assert now["from_fresh"] == before["from_fresh"]
-    assert now["given"] >= 10
-    del buffer
+    # Python calls a thread ended a moment before its cache is emptied.
+    shared, taken = _native.pool_statistics()["from_shared"], []
+    deadline = time.monotonic() + 10
+    while _native.pool_statistics()["from_shared"] == shared:
+        assert time.monotonic() < deadline
+        taken.append(_native.pool_take(700_000))
+        time.sleep(0.001)
 
 
 WRITES_LATE = """

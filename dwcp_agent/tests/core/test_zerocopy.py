@@ -78,6 +78,41 @@ def test_what_the_kernel_does_not_allow_falls_back_and_says_so(tmp_path: Path) -
         assert sender.via == "copy" and sum(sender.moved.values()) == 0
 
 
+def test_a_file_that_neither_sendfile_nor_splice_reads_arrives_by_copy(pair: Pair) -> None:
+    left, right = pair
+    content = Path("/proc/self/cmdline").read_bytes()
+    reader, sender, offset = Reader(right), FileSender(), 0
+    with Path("/proc/self/cmdline").open("rb") as file:
+        with pytest.raises(OSError, match="Invalid argument"):
+            os.sendfile(left.fileno(), file.fileno(), 0, 10)
+        while sent := sender.send(left, file, offset, 1 << 20):
+            offset += sent
+    left.shutdown(socket.SHUT_WR)
+    reader.join(20)
+    assert reader.content == content
+    assert sender.via == "copy" and sender.moved == {"sendfile": 0, "splice": 0, "copy": len(content)}
+
+
+def test_what_a_full_socket_left_of_one_file_is_not_sent_for_another(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"1" * (8 << 20))
+    (tmp_path / "two").write_bytes(b"2" * (8 << 20))
+    left, right = socket.socketpair()
+    with left, right, (tmp_path / "one").open("rb") as one, (tmp_path / "two").open("rb") as two:
+        left.setblocking(False)
+        sender, offset = FileSender("splice"), 0
+        with pytest.raises(BlockingIOError):
+            while True:
+                offset += sender.send(left, one, offset, 8 << 20)
+        received = bytearray()
+        while len(received) < offset:
+            received += right.recv(1 << 20)
+        assert set(received) == {ord("1")}
+        # Another place of the same file, then another file at the place that was stopped at.
+        for file, at, expected in ((one, 5, b"1"), (two, offset, b"2")):
+            sent = sender.send(left, file, at, 1000)
+            assert right.recv(1 << 20) == expected * sent and sent == 1000
+
+
 def test_a_full_socket_says_so_and_nothing_is_lost(pair: Pair, tmp_path: Path) -> None:
     left, right = pair
     content = random.Random(4).randbytes(8 << 20)

@@ -30,7 +30,7 @@ class Batcher(Generic[T]):
         self._work = work
         self._most = most
         self._delay_s = delay_s
-        self._queue = Queue(capacity)
+        self._queue: Queue[T] = Queue(capacity)
         self._wanted = 1
         self._items = self._batches = 0
         self._added: deque[float] = deque(maxlen=_REMEMBERED)
@@ -77,7 +77,7 @@ class Batcher(Generic[T]):
 
     def _gather(self) -> list[T]:
         """The next batch; empty when the queue is closed and empty."""
-        batch: list[T] = self._queue.pop_many(self._most)  # type: ignore[assignment]
+        batch = self._queue.pop_many(self._most)
         if not batch or len(batch) >= self._wanted:
             self._wanted = min(self._most, max(self._wanted, 2 * len(batch))) if len(batch) > 1 else self._wanted
             self._added.append(0.0)
@@ -88,7 +88,7 @@ class Batcher(Generic[T]):
             more = self._queue.pop_many(self._wanted - len(batch), left)
             if not more and self._queue.closed:
                 break
-            batch += more  # type: ignore[arg-type]
+            batch += more
             left = begun + self._delay_s - time.perf_counter()
         self._added.append(time.perf_counter() - begun)
         self._wanted = min(self._most, 2 * self._wanted) if len(batch) >= self._wanted else max(1, self._wanted // 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 from dwcp_agent._native import Queue
 
@@ -16,7 +16,7 @@ class NativeHandover(Generic[T]):
     """First in, first out, bounded."""
 
     def __init__(self, capacity: int) -> None:
-        self._queue = Queue(capacity)
+        self._queue: Queue[T] = Queue(capacity)
 
     def put(self, item: T, /) -> None:
         """Waits while it is full."""
@@ -25,6 +25,6 @@ class NativeHandover(Generic[T]):
     def get(self, *, timeout: float | None = None) -> T:
         """The next item, after up to ``timeout`` seconds. Raises queue.Empty."""
         try:
-            return cast(T, self._queue.pop(timeout))
+            return self._queue.pop(timeout)
         except IndexError:
             raise queue.Empty from None
