@@ -11,7 +11,7 @@ from golive.actions.port import Outcome, StepContext, action
 from golive.gates.adapters import Prometheus, operator_tls
 from golive.gates.binomial import upper
 from golive.gates.lines import worst
-from golive.gates.spec import GateSpec, parse_policy, threshold
+from golive.gates.spec import GateSpec, both, parse_policy, threshold
 from golive.gates.verdict import Verdict
 from golive.gates.window import NoData
 
@@ -55,20 +55,22 @@ class GateSignoff(Check):
         everyone = sum(part["requests"] for gate in gates.values() for name, part in gate["figures"].items() if name != "baseline")
         if not requests or any(c["p50_s"] is None for c in candidate):
             return [_line("requests", Verdict.ERROR, "the gates saw no request of the candidate")]
+        p = ctx.params
         policy = parse_policy(ctx.env.policy)
-        limit = policy.limit(GateSpec.model_validate({"for": "1s", "error_rate": ctx.params["error_rate"]}), "error_rate")
+        asked = GateSpec.model_validate({"for": "1s", "error_rate": p["error_rate"], "latency_p99": f"< {p['latency_p99_ms']:g} ms"})
+        limit, slowest = policy.limit(asked, "error_rate"), policy.limit(asked, "latency_p99")
+        assert asked.error_rate and limit and asked.latency_p99 and slowest
         bound = upper(errors, requests, 1 - policy.confidence)
         p50, p99 = max(c["p50_s"] for c in candidate) * 1000, max(c["p99_s"] for c in candidate) * 1000
         answered = 100 * (1 - nobody / everyone)
-        p = ctx.params
         return [
             _line(
                 "error rate",
-                Verdict.PASS if limit and bound < limit.value else Verdict.FAIL,
-                f"{errors} errors in {requests} requests, at most {bound:.3%} (asked {p['error_rate']}, here {limit and limit.text})",
+                Verdict.PASS if bound < limit.value else Verdict.FAIL,
+                f"{errors} errors in {requests} requests, at most {bound:.3%} (asked {both(asked.error_rate, limit)})",
             ),
-            _within("worst p50", p50, p["latency_p50_ms"]),
-            _within("worst p99", p99, p["latency_p99_ms"]),
+            _within("worst p50", p50, p["latency_p50_ms"], f"< {p['latency_p50_ms']:g} ms"),
+            _within("worst p99", p99, slowest.value * 1000, both(asked.latency_p99, slowest)),
             _line(
                 "availability",
                 Verdict.PASS if answered > p["availability_percent"] else Verdict.FAIL,
@@ -84,8 +86,8 @@ def _gates(gates: dict[str, Any]) -> dict[str, Any]:
     return _line("gates", Verdict.PASS, f"{len(gates)} gates passed")
 
 
-def _within(what: str, value_ms: float, limit_ms: float) -> dict[str, Any]:
-    return _line(what, Verdict.PASS if value_ms < limit_ms else Verdict.FAIL, f"{what} {value_ms:.1f} ms (asked < {limit_ms:g} ms)")
+def _within(what: str, value_ms: float, limit_ms: float, asked: str) -> dict[str, Any]:
+    return _line(what, Verdict.PASS if value_ms < limit_ms else Verdict.FAIL, f"{what} {value_ms:.1f} ms (asked {asked})")
 
 
 def _alerts(ctx: StepContext) -> dict[str, Any]:

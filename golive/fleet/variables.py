@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from golive.environment import Environment
+from golive.gates.spec import parse_policy
 from golive.onhost.build import build
 from golive.releases.signing import trust
 
@@ -12,10 +13,16 @@ __all__ = ["variables"]
 
 
 def variables(env: Environment) -> dict[str, Any]:
-    """Variables that come from settings, from trust and from the toolkit itself. Raises what ``golive.releases.signing.trust`` raises."""
+    """Variables that come from settings, from trust and from the toolkit itself. Raises BadInput for a policy that cannot be
+    read, and what ``golive.releases.signing.trust`` raises.
+    """
     trusted = trust(env)
     settings = env.settings
+    looser = parse_policy(env.policy, f"policies/{env.name}.yaml").looser
+    # An alert about latency keeps every gate from passing, so it asks no more than they do. Else the role's own limit stands: production's.
+    latency = {"dwcp_monitoring_latency_p99_s": looser.latency_p99.value} if looser and looser.latency_p99 else {}
     return {
+        **latency,
         "dwcp_allowed_signers": str(trusted.allowed_signers.resolve()),
         "dwcp_signature_namespace": trusted.namespace,
         "dwcp_host_zipapp": str(build().resolve()),

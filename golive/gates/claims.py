@@ -16,7 +16,7 @@ from golive.gates import binomial
 from golive.gates.lines import Line
 from golive.gates.samples import CANDIDATE, INCUMBENT, NOBODY, Samples
 from golive.gates.shift import Shift
-from golive.gates.spec import GatePolicy, GateSpec, Threshold
+from golive.gates.spec import GatePolicy, GateSpec, Threshold, both
 from golive.gates.verdict import Verdict
 from golive.gates.window import Agent, Window
 
@@ -51,10 +51,6 @@ def claims(window: Window, spec: GateSpec, policy: GatePolicy, shift: Shift | No
     return lines
 
 
-def _both(stated: Threshold, decides: Threshold) -> str:
-    return stated.text if stated == decides else f"{decides.text} here, {stated.text} in production"
-
-
 def _share(metric: str, x: int, n: int, limit: float, stated: str, alpha: float, note: str = "") -> Line:
     """The exact test of "share < limit". What speaks against the candidate speaks in the sequential tests: this one never fails it."""
     bound = binomial.upper(x, n, alpha)
@@ -76,13 +72,13 @@ def _error_rate(window: Window, spec: GateSpec, policy: GatePolicy, alpha: float
     if limit is not stated:
         proof = binomial.needed(stated.value, stated.value / 2, round(alpha, 9))
         note += f"; production's needs some {proof:,}" if proof else ""
-    return _share("error_rate", x, len(mine) + nobody, limit.value, _both(stated, limit), alpha, note)
+    return _share("error_rate", x, len(mine) + nobody, limit.value, both(stated, limit), alpha, note)
 
 
 def _p99(window: Window, spec: GateSpec, policy: GatePolicy, alpha: float) -> Line:
     limit = policy.limit(spec, "latency_p99")
     assert limit is not None and spec.latency_p99 is not None
-    stated = f"p99 {_both(spec.latency_p99, limit)}: under 1 % slower"
+    stated = f"p99 {both(spec.latency_p99, limit)}: under 1 % slower"
     if spec.latency_from == "histogram":
         counted = binomial.above(window.histogram or {}, limit.value)
         if counted is None:

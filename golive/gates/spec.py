@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from golive.errors import BadInput
 
-__all__ = ["GatePolicy", "GateSpec", "Looser", "Threshold", "duration", "parse_policy", "parse_spec", "threshold"]
+__all__ = ["GatePolicy", "GateSpec", "Looser", "Threshold", "both", "duration", "parse_policy", "parse_spec", "threshold"]
 
 _M = TypeVar("_M", bound=BaseModel)
 _THRESHOLD = re.compile(r"\s*(<)\s*(\d+(?:\.\d+)?)\s*(%|ms|s|MB|GB|MiB|GiB)\s*")
@@ -52,6 +52,11 @@ def threshold(metric: str, text: object) -> Threshold:
     if metric in ("error_rate", "cpu") and value >= 1:
         raise ValueError(f"{metric}: a limit of {text!r} refuses nothing; it must be below 100 %")
     return Threshold(value, f"< {match.group(2)} {match.group(3)}")
+
+
+def both(stated: Threshold, decides: Threshold) -> str:
+    """What was asked, as printed: where an environment decides by a looser threshold, that one and production's."""
+    return stated.text if stated == decides else f"{decides.text} here, {stated.text} in production"
 
 
 def duration(text: object) -> timedelta:

@@ -168,11 +168,19 @@ def started(*words: str) -> subprocess.Popen[str]:
     )
 
 
+def still_runs(process: subprocess.Popen[str]) -> None:
+    """Fails with what the run's last gate said when the controller has ended by itself."""
+    if process.poll() is not None:
+        state = engine.state(lab())
+        gates = [record.data for record in records(state.run or "") if record.kind == "gate"]
+        raise AssertionError(f"the controller ended by itself with {process.returncode}; {state.outcome}; last gate: {gates[-1:]}")
+
+
 def killed_when(process: subprocess.Popen[str], reached: Callable[[engine.RunState], bool], deadline_s: float = 420) -> engine.RunState:
     """Ends the controller with SIGKILL as soon as its journal shows ``reached``."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
-        assert process.poll() is None, f"the controller ended by itself with {process.returncode}"
+        still_runs(process)
         state = engine.state(lab())
         if state.outcome == "running" and reached(state):
             process.send_signal(signal.SIGKILL)
@@ -183,24 +191,21 @@ def killed_when(process: subprocess.Popen[str], reached: Callable[[engine.RunSta
     raise AssertionError("the run never came to the point at which it was to be killed")
 
 
-def last_record() -> tuple[str, str]:
-    """Kind and step of the journal's newest record; quick enough to catch a step between its intent and its outcome."""
-    path = f"file:{lab().state / 'journal.db'}?mode=ro"
-    with contextlib.closing(sqlite3.connect(path, uri=True, timeout=10)) as store:
-        kind, step = store.execute("SELECT kind, step FROM records ORDER BY seq DESC LIMIT 1").fetchone()
-    return str(kind), str(step)
-
-
 def killed_at(process: subprocess.Popen[str], kind: str, step: str, deadline_s: float = 420) -> engine.RunState:
-    """Ends the controller with SIGKILL as soon as the newest record of its journal is of ``kind`` and ``step``."""
+    """Ends the controller with SIGKILL as soon as the newest record of its journal is of ``kind`` and ``step``.
+
+    Looks often enough to catch a step between its intent and its outcome, on one connection: opening the store each time takes a
+    sixth of a core from the users whose latency the run is watching.
+    """
     end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        assert process.poll() is None, f"the controller ended by itself with {process.returncode}"
-        if last_record() == (kind, step):
-            process.send_signal(signal.SIGKILL)
-            process.wait(timeout=30)
-            return engine.state(lab())
-        time.sleep(0.002)
+    with contextlib.closing(sqlite3.connect(f"file:{lab().state / 'journal.db'}?mode=ro", uri=True, timeout=10)) as store:
+        while time.monotonic() < end:
+            still_runs(process)
+            if store.execute("SELECT kind, step FROM records ORDER BY seq DESC LIMIT 1").fetchone() == (kind, step):
+                process.send_signal(signal.SIGKILL)
+                process.wait(timeout=30)
+                return engine.state(lab())
+            time.sleep(0.004)
     process.kill()
     raise AssertionError(f"no {kind} of {step} was ever the newest record")
 

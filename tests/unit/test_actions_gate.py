@@ -387,6 +387,16 @@ def test_signoff_fails_on_each_criterion(
     assert step.noted("signoff")[0]["verdict"] == "FAIL"
 
 
+def test_signoff_holds_an_environment_to_its_own_looser_limits_and_says_both(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    step.env.policy["gates"]["looser"] = {"because": "a small machine", "latency_p99": "< 250 ms"}
+    step.facts.append(_gate(p99_s=0.249))
+    outcome = _signed(step, monkeypatch)
+    assert outcome.verdict is Verdict.PASS
+    assert "worst p99 249.0 ms (asked < 250 ms here, < 100 ms in production)" in outcome.summary
+    step.facts.append(_gate(p99_s=0.251))
+    assert _signed(step, monkeypatch).verdict is Verdict.FAIL
+
+
 def test_signoff_needs_enough_requests_to_show_the_error_rate(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     step.facts.append(_gate(requests=500))
     outcome = _signed(step, monkeypatch)

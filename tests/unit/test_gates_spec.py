@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from golive import environment
+from golive.environment import ROOT
 from golive.errors import BadInput
+from golive.fleet.variables import variables
 from golive.gates.spec import GatePolicy, parse_policy, parse_spec
 
 _CANARY = {"for": "10m", "error_rate": "< 0.1 %", "latency_p99": "< 100 ms", "against": "incumbent", "degradation": "< 20 %", "restarts": 0}
@@ -62,6 +67,27 @@ def test_every_environments_policy_is_readable_and_only_the_lab_is_looser() -> N
     assert policies["lab"].looser is not None
     assert all(policy.looser is None for name, policy in policies.items() if name != "lab")
     assert all(policy.false_alarm <= 0.002 for policy in policies.values())
+
+
+def test_the_alert_on_latency_asks_what_the_environments_gates_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it fires no gate passes; and it reads the histogram, whose edges are the load client's."""
+    monkeypatch.setattr("golive.fleet.variables.trust", lambda env: SimpleNamespace(allowed_signers=Path("signers"), namespace="n"))
+    monkeypatch.setattr("golive.fleet.variables.build", lambda: Path("dwcp-host"))
+    lab = environment.load("lab")
+    own = parse_policy(lab.policy).looser
+    assert own is not None and own.latency_p99 is not None
+    assert variables(lab)["dwcp_monitoring_latency_p99_s"] == own.latency_p99.value
+    assert own.latency_p99.value in _edges()
+    strict = lab.model_copy(update={"policy": {"gates": {}}})
+    assert "dwcp_monitoring_latency_p99_s" not in variables(strict), "the role's own default is production's"
+
+
+def _edges() -> list[float]:
+    """Of the load client's histogram, as its source states them; the agent is not installed here."""
+    source = ROOT / "dwcp_agent" / "src" / "dwcp_agent" / "telemetry" / "metrics.py"
+    stated = re.search(r"LATENCY_EDGES_S = \(([^)]*)\)", source.read_text(encoding="utf-8"))
+    assert stated is not None
+    return [float(edge) for edge in stated[1].split(",")]
 
 
 def test_a_looser_threshold_needs_a_reason_and_never_tightens_or_adds_a_claim() -> None:
