@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -104,7 +105,7 @@ def memory(programs: Programs, best: dict[str, str]) -> Iterator[Case]:
     """Exclusive or, and the scans."""
     for name, size, bar in (("256 KiB", 256 * KIB, 2.48), ("256 MiB", 256 * MIB, None)):
         for path in dict.fromkeys(("avx2", best["xor"])):
-            note = "" if bar else "from memory it is slower than by words; why is open"
+            note = "" if bar else "from memory there is nothing to gain"
             yield Case(
                 f"xor-{path}-{name}",
                 f"XOR {name}, {path}",
@@ -115,11 +116,13 @@ def memory(programs: Programs, best: dict[str, str]) -> Iterator[Case]:
                 bar if path == "avx2" else None,
                 note=note,
             )
-    size = 256 * KIB
-    ours = programs.kernel("pagescan", best["pagescan"], size)
-    scan = f"zero scan 256 KiB, {best['pagescan']}"
-    yield Case("zero-scalar", scan, "GB/s", "word-wise scalar", ours, programs.kernel("pagescan", "scalar", size), 2.5)
-    yield Case("zero-memcmp", scan, "GB/s", "memcmp with itself, shifted", ours, programs.kernel("pagescan", "memcmp", size), 1)
+    for name, size in (("16 KiB", 16 * KIB), ("256 KiB", 256 * KIB)):
+        ours = programs.kernel("pagescan", best["pagescan"], size)
+        scan = f"zero scan {name}, {best['pagescan']}"
+        scalar = programs.kernel("pagescan", "scalar", size)
+        yield Case(f"zero-scalar-{name}", scan, "GB/s", "word-wise scalar", ours, scalar, 2.5)
+        shifted = programs.kernel("pagescan", "memcmp", size)
+        yield Case(f"zero-memcmp-{name}", scan, "GB/s", "memcmp with itself, shifted", ours, shifted, 1)
     large = 512 * MIB
     yield Case(
         "zero-dram",
@@ -209,7 +212,7 @@ def queues(programs: Programs, native: Any) -> Iterator[Case]:
     )
     calm = programs.queue("queue-wait", 8, 8, 2_000_000, 1, per="meetings")
     crowd = programs.queue("mutex", 8, 8, 2_000_000, 1, per="meetings")
-    yield Case("mpmc-16-contention", "MPMC queue, 16 workers: items per failed exchange or sleep", "items", mutex, calm, crowd, 6.67)
+    yield Case("mpmc-16-contention", "MPMC queue, 16 workers: items per failed exchange or wait", "items", mutex, calm, crowd, 6.67)
     stack = programs.queue("stack", 8, 8, 2_000_000, 1)
     yield Case("stack-16", "stack, 16 workers", "M items/s", mutex, stack, programs.queue("mutex", 8, 8, 2_000_000, 1))
     python = through(lambda: Queue(4096), "put", "get", 50_000, 1)
@@ -224,13 +227,17 @@ def zero_copy(programs: Programs, port: int, content: Path) -> Iterator[Case]:
     unit = "GB per processor second"
     for name, chunk in (("64 KiB", 64 * KIB), ("1 MiB", MIB)):
         peer_of = programs.sends("readsend", FAR, port, content, chunk)
-        for way, bar in (("sendfile", 1.25), ("splice", None), ("zerocopy", None)):
-            note = "after 16 copies by the kernel a plain send of mapped pages" if way == "zerocopy" else ""
+        for way, bar, note in (
+            ("by-size", 1.25, "sendfile below 256 KiB, splice from there on"),
+            ("sendfile", None, ""),
+            ("splice", None, ""),
+            ("zerocopy", None, "after 16 copies by the kernel a plain send of mapped pages"),
+        ):
             ours = programs.sends(way, FAR, port, content, chunk)
             yield Case(f"zerocopy-{way}-{name}", f"{way} over veth, {name}", unit, "read + send", ours, peer_of, bar, note=note)
     loop = programs.sends("readsend", FAR, port, content, 64 * KIB)
-    whole = programs.sends("sendfile", FAR, port, content, MIB)
-    yield Case("zerocopy-claim", "sendfile of 1 MiB over veth", unit, "read + send, 64 KiB loop", whole, loop, note="the old claim: +50 %")
+    whole = programs.sends("by-size", FAR, port, content, MIB)
+    yield Case("zerocopy-claim", "1 MiB over veth", unit, "read + send, 64 KiB loop", whole, loop, note="the old claim: +50 %")
 
 
 def together(native: Any, address: str, port: int, size: int, *, batch: bool) -> Callable[[], float]:
@@ -258,6 +265,40 @@ def batches(native: Any, port: int) -> Iterator[Case]:
     for name, size, bar in (("64 B", 64, None), ("1 KiB", KIB, 20), ("4 KiB", 4 * KIB, 8.3)):
         ours, theirs = (together(native, FAR, port, size, batch=batch) for batch in (True, False))
         yield Case(f"batch-{name}", f"100 messages of {name} together, veth", "thousand/s", "one by one", ours, theirs, bar)
+    batcher_of = importlib.import_module("dwcp_agent.phase4.batch").Batcher
+    gathered, alone = (waited(native, batcher_of, port, *how) for how in ((100, 0.0005), (1, 0.0)))
+    case = "20,000 messages of 1 KiB a second, 20 each ms, onto veth: p99 from submit to sent"
+    yield Case("batch-wait", case, "ms", "one by one", gathered, alone, less=True, most=1)
+
+
+def waited(native: Any, batcher_of: Any, port: int, most: int, delay_s: float) -> Callable[[], float]:
+    """Milliseconds from submit until a message is in the connection, the 99th of a hundred. Messages come in bursts of twenty."""
+
+    def sample() -> float:
+        waits: list[float] = []
+        message = bytes(KIB)
+        with socket.create_connection((FAR, port)) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+            def work(submitted: list[float]) -> None:
+                native.send_many(sock, [message] * len(submitted))
+                now = time.perf_counter()
+                waits.extend(now - at for at in submitted)
+
+            batcher = batcher_of(work, most=most, delay_s=delay_s)
+            due = time.perf_counter()
+            for _ in range(1_000):
+                time.sleep(max(0.0, due - time.perf_counter()))
+                for _ in range(20):
+                    batcher.submit(time.perf_counter())
+                due += 0.001
+            batcher.close()
+        said = batcher.statistics()
+        if said["items"] != len(waits) or (most > 1 and said["items"] < 2 * said["batches"]):
+            raise SystemExit(f"this measures no batches: {said}")
+        return sorted(waits)[len(waits) * 99 // 100] * 1000
+
+    return sample
 
 
 def pools(programs: Programs) -> Iterator[Case]:
@@ -266,6 +307,22 @@ def pools(programs: Programs) -> Iterator[Case]:
     ours = programs.pool("pool")
     yield Case("pool-glibc", what, "thousand/s", "glibc malloc", ours, programs.pool("malloc"), 4)
     yield Case("pool-mimalloc", what, "thousand/s", "mimalloc", ours, programs.pool("malloc", "mimalloc"), 1)
+
+
+def affinity(programs: Programs) -> Iterator[Case]:
+    """Two threads that hand items over, each on a CPU of its own, beside the same left to the scheduler."""
+    note = "this machine counts no cache misses" if not counts_cache_misses() else ""
+    ours, theirs = programs.queue("ring", 1, 1, 100_000_000, 32), programs.queue("ring-free", 1, 1, 100_000_000, 32)
+    yield Case("affinity-ring", "SPSC ring, 32 at once, threads pinned", "M items/s", "left to the scheduler", ours, theirs, note=note)
+
+
+def counts_cache_misses() -> bool:
+    """Whether perf is here and its processor lets it count."""
+    try:
+        done = subprocess.run(["perf", "stat", "-x,", "-e", "cache-misses", "true"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0 and "<not" not in done.stderr
 
 
 def main() -> int:
@@ -295,6 +352,7 @@ def main() -> int:
                     *pools(programs),
                     *zero_copy(programs, port, content),
                     *batches(native, port),
+                    *affinity(programs),
                 ]
                 chosen = [case for case in every if case.id.startswith(options.only)]
                 rows = measured(chosen, options.rounds, lambda line: print(line, file=sys.stderr, flush=True))

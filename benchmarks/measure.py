@@ -32,6 +32,10 @@ class Case:
     least: float | None = None
     """What the median of ours must reach besides."""
     note: str = ""
+    less: bool = False
+    """Less is better; then the ratio is the peer's over ours."""
+    most: float | None = None
+    """What the median of ours must stay below."""
 
 
 def measured(cases: Iterable[Case], rounds: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -44,8 +48,13 @@ def measured(cases: Iterable[Case], rounds: int, tell: Callable[[str], None]) ->
             turns = [(case.ours, ours), (case.theirs, theirs)]
             for measure, samples in turns if number % 2 == 0 else reversed(turns):
                 samples.append(round(measure(), 4))
-        ratio = statistics.median(ours) / statistics.median(theirs)
-        ok = (case.bar is None or ratio >= case.bar) and (case.least is None or statistics.median(ours) >= case.least)
+        mine, other = statistics.median(ours), statistics.median(theirs)
+        ratio = other / mine if case.less else mine / other
+        ok = (
+            (case.bar is None or ratio >= case.bar)
+            and (case.least is None or mine >= case.least)
+            and (case.most is None or mine < case.most)
+        )
         row = {
             "id": case.id,
             "case": case.case,
@@ -56,6 +65,8 @@ def measured(cases: Iterable[Case], rounds: int, tell: Callable[[str], None]) ->
             "ratio": round(ratio, 3),
             "bar": case.bar,
             "least": case.least,
+            "most": case.most,
+            "less": case.less,
             "ok": ok,
             "note": case.note,
         }
@@ -89,6 +100,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             for text in (
                 f"{row['bar']:g}x" if row["bar"] is not None else "",
                 f"{row['least']:g} {row['unit']}" if row["least"] is not None else "",
+                f"below {row['most']:g} {row['unit']}" if row["most"] is not None else "",
             )
             if text
         )

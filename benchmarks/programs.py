@@ -28,8 +28,9 @@ class Programs:
     def __init__(self, place: Path) -> None:
         native = AGENT / "native"
         core = [str(path) for path in sorted(native.glob("*.c")) if not path.name.startswith(("py_", "module"))]
-        for name in ("kernels", "queues", "pools", "sends"):
-            command = ["gcc", *FLAGS, f"-I{native}", "-o", str(place / name), str(ROOT / "benchmarks/native" / f"{name}.c"), *core, "-ldl"]
+        for name in ("kernels", "queues", "pools", "fragments", "sends"):
+            source = str(ROOT / "benchmarks/native" / f"{name}.c")
+            command = ["gcc", *FLAGS, f"-I{native}", "-o", str(place / name), source, *core, "-ldl", "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"benchmarks/native/{name}.c could not be built: {done.stderr}")
@@ -58,7 +59,7 @@ class Programs:
                 raise SystemExit(f"{' '.join(words)} lost or doubled items: {done.stdout}{done.stderr}")
             said = json.loads(done.stdout)
             if per == "meetings":
-                return items / max(1, said["meetings"] + said["sleeps"])
+                return items / max(1, said["meetings"] + said["waited"])
             return items / said["seconds"] / 1e6
 
         return sample
@@ -105,6 +106,21 @@ class Programs:
             return float(done.stdout) / 1e3
 
         return sample
+
+    def fragments(self, seconds: float) -> dict[str, dict[str, float]]:
+        """Resident over live bytes of the pool, malloc and mimalloc under the same load at the same time: ``mean`` and ``worst``."""
+        library = ctypes.util.find_library("mimalloc")
+        if library is None:
+            raise PeerMissing("mimalloc is not on this machine (apt-get install libmimalloc2.0).")
+        started = {}
+        for name, kind, more in (("pool", "pool", {}), ("glibc malloc", "malloc", {}), ("mimalloc", "malloc", {"LD_PRELOAD": library})):
+            words = [str(self._place / "fragments"), kind, str(seconds)]
+            started[name] = subprocess.Popen(words, env={**os.environ, **more}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        said = {name: process.communicate() for name, process in started.items()}
+        for name, process in started.items():
+            if process.returncode or said[name][1]:  # a library that could not be preloaded is only complained of
+                raise SystemExit(f"the load on {name} ended with {process.returncode}: {said[name][1]}")
+        return {name: json.loads(text) for name, (text, _) in said.items()}
 
 
 def native_module(place: Path) -> Any:

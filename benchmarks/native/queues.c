@@ -1,9 +1,9 @@
 /*
  * One way to hand items between threads, timed: `queues KIND PRODUCERS CONSUMERS ITEMS BATCH`.
  *
- * KIND is queue, ring or stack (threads that find nothing try again), queue-wait (they sleep), or mutex: a ring under a pthread mutex with
- * two condition variables, the peer. Every item is counted. Prints one JSON object: seconds, how often a thread met another (failed
- * exchanges, or a mutex that was taken) and how often one went to sleep.
+ * KIND is queue, ring or stack (threads that find nothing try again), queue-wait (they sleep), ring-free (threads are not pinned), or mutex:
+ * a ring under a pthread mutex with two condition variables, the peer. Every item is counted. Prints one JSON object: seconds, how often a thread met another (failed
+ * exchanges, or a mutex that was taken) and how often one had to wait, whether it slept or only gave the processor away.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -20,8 +20,8 @@ enum { CAPACITY = 4096, MAX_THREADS = 64, MAX_BATCH = 256 };
 
 static size_t producers, consumers, items, batch;
 static dwcp_channel channel;
-static bool waits, pinned;
-static _Atomic size_t meetings, sleeps;
+static bool pinned;
+static _Atomic size_t meetings, waited;
 static pthread_barrier_t start;
 
 /* ---- the peer ---- */
@@ -33,7 +33,7 @@ static struct {
     bool closed;
 } plain = {.lock = PTHREAD_MUTEX_INITIALIZER, .pushed = PTHREAD_COND_INITIALIZER, .popped = PTHREAD_COND_INITIALIZER};
 
-static _Thread_local size_t met_here, slept_here;
+static _Thread_local size_t met_here, waited_here;
 
 static void plain_lock(void)
 {
@@ -47,7 +47,7 @@ static size_t plain_push(void *const *some, size_t n)
 {
     plain_lock();
     while (plain.tail - plain.head == CAPACITY) {
-        slept_here++;
+        waited_here++;
         pthread_cond_wait(&plain.popped, &plain.lock);
     }
     size_t done = 0;
@@ -62,7 +62,7 @@ static size_t plain_pop(void **some, size_t n)
 {
     plain_lock();
     while (plain.tail == plain.head && !plain.closed) {
-        slept_here++;
+        waited_here++;
         pthread_cond_wait(&plain.pushed, &plain.lock);
     }
     size_t done = 0;
@@ -74,8 +74,6 @@ static size_t plain_pop(void **some, size_t n)
 }
 
 /* ---- the threads ---- */
-static bool mutex;
-
 static void pin(size_t number)
 {
     cpu_set_t set;
@@ -85,32 +83,39 @@ static void pin(size_t number)
         sched_setaffinity(0, sizeof set, &set);
 }
 
-static size_t push(void *const *some, size_t n)
+/* How items are handed over. */
+typedef enum { BY_QUEUE, BY_RING, BY_STACK, BY_WAITING, BY_MUTEX } way;
+static way chosen;
+
+/* Inlined, so that what is measured is the queue and not the choice between them. */
+#define INLINED static inline __attribute__((always_inline))
+
+INLINED size_t push(way by, void *const *some, size_t n)
 {
-    if (mutex)
+    switch (by) {
+    case BY_MUTEX:
         return plain_push(some, n);
-    if (waits)
+    case BY_WAITING:
         return dwcp_channel_push(&channel, some, n);
-    switch (channel.shape) {
-    case DWCP_RING:
+    case BY_RING:
         return dwcp_ring_push(&channel.of.ring, some, n);
-    case DWCP_STACK:
+    case BY_STACK:
         return dwcp_stack_push(&channel.of.stack, some, n);
     default:
         return dwcp_mpmc_push(&channel.of.queue, some, n);
     }
 }
 
-static size_t pop(void **some, size_t n)
+INLINED size_t pop(way by, void **some, size_t n)
 {
-    if (mutex)
+    switch (by) {
+    case BY_MUTEX:
         return plain_pop(some, n);
-    if (waits)
+    case BY_WAITING:
         return dwcp_channel_pop(&channel, some, n);
-    switch (channel.shape) {
-    case DWCP_RING:
+    case BY_RING:
         return dwcp_ring_pop(&channel.of.ring, some, n);
-    case DWCP_STACK:
+    case BY_STACK:
         return dwcp_stack_pop(&channel.of.stack, some, n);
     default:
         return dwcp_mpmc_pop(&channel.of.queue, some, n);
@@ -120,7 +125,35 @@ static size_t pop(void **some, size_t n)
 static void count(void)
 {
     atomic_fetch_add(&meetings, dwcp_contention_here.failed_exchanges + met_here);
-    atomic_fetch_add(&sleeps, dwcp_contention_here.sleeps + slept_here);
+    atomic_fetch_add(&waited, dwcp_contention_here.waits + waited_here);
+}
+
+/* What a thread does that found no room, or nothing. */
+INLINED void nothing_done(way by, bool (*wait)(dwcp_channel *, int64_t))
+{
+    if (by == BY_WAITING)
+        wait(&channel, -1);
+    else if (producers + consumers > 2)
+        sched_yield();
+    else
+        dwcp_look_later();
+}
+
+INLINED void produce_by(way by, size_t from, size_t to, size_t most)
+{
+    for (size_t next = from; next < to;) {
+        void *some[MAX_BATCH];
+        size_t n = most == 1 || most < to - next ? most : to - next;
+        for (size_t i = 0; i < n; i++)
+            some[i] = (void *)(uintptr_t)(next + i + 1);
+        for (size_t done = 0; done < n;) {
+            const size_t pushed = most == 1 ? push(by, some, 1) : push(by, some + done, n - done);
+            done += pushed;
+            if (pushed == 0)
+                nothing_done(by, dwcp_channel_wait_room);
+        }
+        next += n;
+    }
 }
 
 /* Producer p pushes its share of 1..items; the sum of all is known. */
@@ -130,21 +163,12 @@ static void *produce(void *argument)
     const size_t from = items / producers * self, to = self + 1 == producers ? items : items / producers * (self + 1);
     pin(self);
     pthread_barrier_wait(&start);
-    for (size_t next = from; next < to;) {
-        void *some[MAX_BATCH];
-        size_t n = batch < to - next ? batch : to - next;
-        for (size_t i = 0; i < n; i++)
-            some[i] = (void *)(uintptr_t)(next + i + 1);
-        for (size_t done = 0; done < n;) {
-            const size_t pushed = push(some + done, n - done);
-            done += pushed;
-            if (pushed == 0 && waits)
-                dwcp_channel_wait_room(&channel, -1);
-            else if (pushed == 0 && producers + consumers > 2)
-                sched_yield();
-        }
-        next += n;
-    }
+    if (chosen == BY_RING && batch == 1)
+        produce_by(BY_RING, from, to, 1);
+    else if (chosen == BY_QUEUE && batch == 1)
+        produce_by(BY_QUEUE, from, to, 1);
+    else
+        produce_by(chosen, from, to, batch);
     count();
     return NULL;
 }
@@ -152,27 +176,38 @@ static void *produce(void *argument)
 static _Atomic size_t taken, total;
 static _Atomic bool over;
 
+INLINED void consume_by(way by, size_t most)
+{
+    size_t mine = 0, sum = 0;
+    for (;;) {
+        void *some[MAX_BATCH];
+        size_t n = pop(by, some, most);
+        if (n == 0) {
+            const bool last = atomic_load_explicit(&over, memory_order_acquire);
+            n = last ? pop(by, some, most) : 0;
+            if (n == 0 && last)
+                break;
+            if (n == 0)
+                nothing_done(by, dwcp_channel_wait_item);
+        }
+        for (size_t i = 0; i < n; i++)
+            sum += (size_t)(uintptr_t)some[i];
+        mine += n;
+    }
+    atomic_fetch_add(&taken, mine);
+    atomic_fetch_add(&total, sum);
+}
+
 static void *consume(void *argument)
 {
     pin(producers + (size_t)(uintptr_t)argument);
     pthread_barrier_wait(&start);
-    size_t mine = 0, sum = 0;
-    for (;;) {
-        void *some[MAX_BATCH];
-        const bool last = atomic_load_explicit(&over, memory_order_acquire);
-        const size_t n = pop(some, batch);
-        for (size_t i = 0; i < n; i++)
-            sum += (size_t)(uintptr_t)some[i];
-        mine += n;
-        if (n == 0 && last)
-            break;
-        if (n == 0 && waits)
-            dwcp_channel_wait_item(&channel, -1);
-        else if (n == 0 && producers + consumers > 2)
-            sched_yield();
-    }
-    atomic_fetch_add(&taken, mine);
-    atomic_fetch_add(&total, sum);
+    if (chosen == BY_RING && batch == 1)
+        consume_by(BY_RING, 1);
+    else if (chosen == BY_QUEUE && batch == 1)
+        consume_by(BY_QUEUE, 1);
+    else
+        consume_by(chosen, batch);
     count();
     return NULL;
 }
@@ -189,26 +224,26 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         dwcp_shape shape;
-        bool waits, mutex;
+        way by;
+        bool free;
     } KINDS[] = {
-        {"queue", DWCP_QUEUE, false, false},     {"ring", DWCP_RING, false, false}, {"stack", DWCP_STACK, false, false},
-        {"queue-wait", DWCP_QUEUE, true, false}, {"mutex", DWCP_QUEUE, false, true},
+        {"queue", DWCP_QUEUE, BY_QUEUE, false},        {"ring", DWCP_RING, BY_RING, false},  {"ring-free", DWCP_RING, BY_RING, true},
+        {"queue-wait", DWCP_QUEUE, BY_WAITING, false}, {"stack", DWCP_STACK, BY_STACK, false}, {"mutex", DWCP_QUEUE, BY_MUTEX, false},
     };
     int kind = -1;
     for (size_t i = 0; argc == 6 && i < sizeof KINDS / sizeof *KINDS; i++)
         if (strcmp(argv[1], KINDS[i].name) == 0)
             kind = (int)i;
     if (kind < 0) {
-        fprintf(stderr, "queues queue|ring|stack|queue-wait|mutex PRODUCERS CONSUMERS ITEMS BATCH\n");
+        fprintf(stderr, "queues queue|ring|stack|queue-wait|ring-free|mutex PRODUCERS CONSUMERS ITEMS BATCH\n");
         return 2;
     }
     producers = strtoul(argv[2], NULL, 10);
     consumers = strtoul(argv[3], NULL, 10);
     items = strtoul(argv[4], NULL, 10);
     batch = strtoul(argv[5], NULL, 10);
-    waits = KINDS[kind].waits;
-    mutex = KINDS[kind].mutex;
-    pinned = producers + consumers == 2;
+    chosen = KINDS[kind].by;
+    pinned = producers + consumers == 2 && !KINDS[kind].free;
     if (producers < 1 || consumers < 1 || producers > MAX_THREADS || consumers > MAX_THREADS || batch < 1 || batch > MAX_BATCH)
         return 2;
     if (dwcp_channel_init(&channel, KINDS[kind].shape, CAPACITY) != 0)
@@ -232,7 +267,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < consumers; i++)
         pthread_join(threads[producers + i], NULL);
     const double seconds = now_s() - began;
-    printf("{\"seconds\": %.6f, \"meetings\": %zu, \"sleeps\": %zu, \"taken\": %zu}\n", seconds, (size_t)meetings, (size_t)sleeps,
+    printf("{\"seconds\": %.6f, \"meetings\": %zu, \"waited\": %zu, \"taken\": %zu}\n", seconds, (size_t)meetings, (size_t)waited,
            (size_t)taken);
     return taken != items || total != items * (items + 1) / 2;
 }

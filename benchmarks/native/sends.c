@@ -2,7 +2,7 @@
  * Bytes into a TCP connection, by what the sender's processor time buys.
  *
  *     sends listen ADDRESS PORT                              says its port (0: any), takes connections, drops what comes
- *     sends WAY ADDRESS PORT FILE CHUNK BYTES                WAY: sendfile, splice, copy, zerocopy; or the peer: readsend
+ *     sends WAY ADDRESS PORT FILE CHUNK BYTES                WAY: sendfile, splice, copy, by-size, zerocopy; or the peer: readsend
  *
  * Sends BYTES of FILE, over and over from its beginning, in requests of CHUNK bytes; prints bytes per second of processor time (user and
  * system), bytes per second of wall time, and the way that was gone at the end.
@@ -94,11 +94,13 @@ int main(int argc, char **argv)
     for (int via = 0; via < DWCP_VIAS; via++)
         if (strcmp(DWCP_VIA_NAMES[via], way) == 0)
             first = via;
+    if (strcmp(way, "by-size") == 0)
+        first = DWCP_VIA_BY_SIZE;
     const bool zero = strcmp(way, "zerocopy") == 0, plain = strcmp(way, "readsend") == 0;
     if (first < 0 && !zero && !plain)
         return 2;
     dwcp_file_sender sender;
-    dwcp_file_sender_init(&sender, first < 0 ? DWCP_VIA_COPY : (dwcp_via)first);
+    dwcp_file_sender_init(&sender, first < 0 ? DWCP_VIA_COPY : first);
     dwcp_zerocopy memory;
     dwcp_zerocopy_init(&memory, to, zero);
 

@@ -30,6 +30,7 @@ enum {
     DWCP_VPCLMUL = 1u << 3,
     DWCP_AVX512 = 1u << 4, /* F, BW, DQ and VL */
     DWCP_ARMCRC = 1u << 5,
+    DWCP_HALVED = 1u << 6, /* no set, a habit: carry-less products of 512 bits take two turns, in which the CRC instruction can run */
 };
 
 typedef struct {
@@ -81,10 +82,12 @@ size_t dwcp_chunk_scalar(const dwcp_chunking *how, const uint8_t *data, size_t l
 #if DWCP_X86_VECTOR
 void dwcp_crc_sse42_init(void);
 void dwcp_crc_clmul_init(void);
+void dwcp_crc_paired_init(void);
 uint32_t dwcp_crc_sse42(uint32_t state, const uint8_t *data, size_t length);
 uint32_t dwcp_crc_pclmul(uint32_t state, const uint8_t *data, size_t length);
 uint32_t dwcp_crc_avx2(uint32_t state, const uint8_t *data, size_t length);
 uint32_t dwcp_crc_avx512(uint32_t state, const uint8_t *data, size_t length);
+uint32_t dwcp_crc_paired(uint32_t state, const uint8_t *data, size_t length);
 bool dwcp_zero_avx2(const uint8_t *data, size_t length);
 bool dwcp_zero_avx512(const uint8_t *data, size_t length);
 bool dwcp_equal_avx2(const uint8_t *left, const uint8_t *right, size_t length);

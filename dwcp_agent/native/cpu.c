@@ -27,6 +27,8 @@ unsigned dwcp_cpu_detect(void)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
         found |= DWCP_AVX512;
+    /* Zen 4; Zen 5 and Intel's multiply 512 bits at once. */
+    found |= (found & DWCP_AVX512) && __builtin_cpu_is("amdfam19h") ? DWCP_HALVED : 0;
 #endif
 #if DWCP_ARM_VECTOR
     found |= (getauxval(AT_HWCAP) & HWCAP_CRC32) ? DWCP_ARMCRC : 0;

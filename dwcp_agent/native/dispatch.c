@@ -10,7 +10,7 @@ enum {
     WIDE = DWCP_AVX2 | DWCP_AVX512,
 };
 
-enum { MAX_PATHS = 5 };
+enum { MAX_PATHS = 6 };
 
 /* Weakest first; the last that may run is taken. */
 static const dwcp_path PATHS[DWCP_KERNELS][MAX_PATHS + 1] = {
@@ -22,6 +22,7 @@ static const dwcp_path PATHS[DWCP_KERNELS][MAX_PATHS + 1] = {
             {"pclmul", CLMUL, {.crc = dwcp_crc_pclmul}},
             {"avx2", WIDE_CLMUL, {.crc = dwcp_crc_avx2}},
             {"avx512", WIDE_CLMUL | DWCP_AVX512, {.crc = dwcp_crc_avx512}},
+            {"avx512+crc", WIDE_CLMUL | DWCP_AVX512 | DWCP_HALVED, {.crc = dwcp_crc_paired}},
 #endif
 #if DWCP_ARM_VECTOR
             {"armcrc", DWCP_ARMCRC, {.crc = dwcp_crc_armcrc}},
@@ -76,6 +77,8 @@ void dwcp_dispatch_init(void)
 #if DWCP_X86_VECTOR
     dwcp_crc_sse42_init();
     dwcp_crc_clmul_init();
+    if ((machine & CLMUL) == CLMUL)
+        dwcp_crc_paired_init();
 #endif
     dwcp_dispatch_select(0);
 }

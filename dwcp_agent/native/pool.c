@@ -14,7 +14,8 @@
 enum {
     CLASSES = DWCP_POOL_CLASSES,
     THREAD_BUFFERS = 16,     /* of a class in a thread's cache, and */
-    THREAD_BYTES = 16 << 20, /* bytes of all classes in it */
+    THREAD_BYTES = 32 << 20, /* bytes of all classes in it; */
+    LOOK_AFTER = 256,      /* gives after which classes that were not used meanwhile are put where others find them */
 };
 static const unsigned char POISON = 0xDB;
 
@@ -31,6 +32,8 @@ typedef struct cache {
     struct cache *next;
     size_t bytes;
     size_t held[CLASSES];
+    bool used_of_late[CLASSES];
+    unsigned gives;
     void *buffers[CLASSES][THREAD_BUFFERS];
     _Atomic uint64_t from_thread, from_shared, from_fresh, oversize, given;
     _Atomic int64_t asked, live; /* may be below zero: what one thread took another gave */
@@ -58,6 +61,19 @@ static void flush(cache *of)
         while (of->held[number])
             dwcp_store_put(number, of->buffers[number][--of->held[number]]);
     of->bytes = 0;
+}
+
+/* What this thread no longer asks for is of use to others, or nobody's: then the store gives its pages back. */
+static void put_down_unused(cache *of)
+{
+    of->gives = 0;
+    for (int number = 0; number < CLASSES; number++) {
+        while (!of->used_of_late[number] && of->held[number]) {
+            of->bytes -= dwcp_store_size(number);
+            dwcp_store_put(number, of->buffers[number][--of->held[number]]);
+        }
+        of->used_of_late[number] = false;
+    }
 }
 
 static void sum_into(cache *total, const cache *one)
@@ -182,6 +198,11 @@ void dwcp_pool_give(const dwcp_buffer *buffer)
     }
     if (atomic_load_explicit(&poison, memory_order_relaxed))
         memset(buffer->data, POISON, buffer->size);
+    if (mine) {
+        mine->used_of_late[number] = true;
+        if (++mine->gives >= LOOK_AFTER)
+            put_down_unused(mine);
+    }
     if (mine && mine->held[number] < THREAD_BUFFERS && mine->bytes + buffer->size <= THREAD_BYTES) {
         mine->buffers[number][mine->held[number]++] = buffer->data;
         mine->bytes += buffer->size;
@@ -207,11 +228,16 @@ int dwcp_pool_warm(size_t size, size_t count)
     return 0;
 }
 
-size_t dwcp_pool_trim(void)
+void dwcp_pool_flush(void)
 {
     if (here)
         flush(here);
-    return dwcp_store_trim();
+}
+
+size_t dwcp_pool_trim(size_t keep)
+{
+    dwcp_pool_flush();
+    return dwcp_store_trim(keep);
 }
 
 void dwcp_pool_measure(dwcp_pool_statistics *out)

@@ -1,6 +1,6 @@
 /*
  * Buffers that are used over and over: size classes, a cache for each thread, a shared store behind them. One pool a process. What is given
- * back keeps its pages until dwcp_pool_trim; its place is never unmapped.
+ * back keeps its pages until dwcp_pool_trim, or until more lies idle than is good; its place is never unmapped.
  */
 #ifndef DWCP_POOL_H
 #define DWCP_POOL_H
@@ -40,8 +40,13 @@ int dwcp_pool_take(size_t size, dwcp_buffer *out);
 void dwcp_pool_give(const dwcp_buffer *buffer);
 /* Makes `count` buffers of `size` ready, their pages touched, for whichever thread comes. 0 or an errno. */
 int dwcp_pool_warm(size_t size, size_t count);
-/* Returns the pages of what lies in the shared store and in the calling thread's cache to the kernel; says how many bytes. */
-size_t dwcp_pool_trim(void);
+/* Puts what lies in the calling thread's cache where any thread finds it: before that thread rests. */
+void dwcp_pool_flush(void);
+/*
+ * Flushes, and returns the pages of what lies in the shared store to the kernel, but for those of `keep` buffers of each size; says how many
+ * bytes.
+ */
+size_t dwcp_pool_trim(size_t keep);
 /*
  * From now on what is given back is filled with 0xDB and looked at when it is taken: who wrote to it meanwhile has a bug, and the process
  * ends. EBUSY when the pool was used before.

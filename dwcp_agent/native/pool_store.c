@@ -7,14 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "pool.h"
 #include "sync.h"
 
 enum {
-    SLAB = 2 << 20, /* mapped at once, and the size of a huge page */
+    SLAB = 2 << 20, /* mapped at once, and the size of a huge page; */
+    LARGE_SLAB = 16 << 20, /* for buffers of over an eighth of that: cut from end to end, so that no huge page is half unused */
     SHARED = 1024,  /* idle buffers of a class that are kept without a lock */
     PAGE = DWCP_POOL_PAGE,
+    IDLE_MOST = 32 << 20, /* bytes of idle buffers above which */
+    COLD_MS = 1000,       /* what nobody asked for so long gives its pages back: sizes come and go */
+    LOOK_EVERY_MS = 100,
 };
 
 /* A piece of address space: many buffers of a class, or one that is larger than any. */
@@ -27,6 +32,8 @@ typedef struct slab {
 typedef struct {
     dwcp_stack idle; /* ready once `made` is true */
     _Atomic bool made;
+    _Atomic int64_t asked_at; /* when the store was last asked for one, in ms */
+    _Atomic int64_t full;     /* idle buffers that have their pages; those that have not lie below them. Of late, as a stack's length is */
     char *fresh;     /* memory of the last slab not yet cut, under the lock */
     char *fresh_end;
     void *overflow;  /* idle buffers that the stack has no room for, linked through their first word, under the lock */
@@ -36,6 +43,10 @@ static class_store stores[DWCP_POOL_CLASSES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* slabs, fresh memory, overflow: not where an idle buffer is found */
 static slab *slabs;
 static _Atomic bool huge = true;
+static _Atomic int64_t idle_bytes; /* of all classes' full buffers */
+static _Atomic int64_t looked_at;  /* when cold ones were last looked for, in ms */
+static pthread_mutex_t trimming = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic int being_trimmed = -1; /* the class whose idle buffers are out of reach for now */
 
 size_t dwcp_store_size(int number)
 {
@@ -110,7 +121,7 @@ static void *cut_fresh(int number)
     class_store *store = &stores[number];
     const size_t size = dwcp_store_size(number);
     if ((size_t)(store->fresh_end - store->fresh) < size) {
-        const size_t length = (size + SLAB - 1) / SLAB * SLAB;
+        const size_t length = size > SLAB / 8 ? LARGE_SLAB : SLAB;
         char *data = new_slab(length);
         if (!data)
             return NULL;
@@ -141,7 +152,25 @@ static bool made_ready(class_store *store)
     return atomic_load_explicit(&store->made, memory_order_acquire);
 }
 
-void dwcp_store_put(int number, void *data)
+static void add_idle(int number, int64_t buffers)
+{
+    atomic_fetch_add_explicit(&idle_bytes, buffers * (int64_t)dwcp_store_size(number), memory_order_relaxed);
+}
+
+/* Lowers the count of full buffers to `keep` at most, or by one with `keep` < 0; never below none. */
+static void lower_full(int number, int64_t keep)
+{
+    class_store *store = &stores[number];
+    int64_t seen = atomic_load_explicit(&store->full, memory_order_relaxed), less;
+    do {
+        less = keep < 0 ? seen - 1 : keep;
+        if (seen <= 0 || less >= seen)
+            return;
+    } while (!atomic_compare_exchange_weak_explicit(&store->full, &seen, less, memory_order_relaxed, memory_order_relaxed));
+    add_idle(number, less - seen);
+}
+
+static void lay_down(int number, void *data)
 {
     class_store *store = &stores[number];
     if (made_ready(store) && dwcp_stack_push(&store->idle, &data, 1) == 1)
@@ -150,6 +179,71 @@ void dwcp_store_put(int number, void *data)
     memcpy(data, &store->overflow, sizeof store->overflow);
     store->overflow = data;
     pthread_mutex_unlock(&lock);
+}
+
+/* What lies in the overflow list has a link in its first page. */
+static size_t without_pages(char *data, size_t size, size_t kept)
+{
+    char *from = (char *)(((uintptr_t)data + kept + PAGE - 1) / PAGE * PAGE);
+    char *to = (char *)(((uintptr_t)data + size) / PAGE * PAGE);
+    return to > from && madvise(from, (size_t)(to - from), MADV_DONTNEED) == 0 ? (size_t)(to - from) : 0;
+}
+
+/*
+ * `trimming` is held: who finds the class empty meanwhile waits for it rather than cut fresh memory. What was used last lies on top, keeps
+ * its pages if any does, and is used next.
+ */
+static size_t trim_class(int number, size_t keep)
+{
+    class_store *store = &stores[number];
+    const size_t size = dwcp_store_size(number);
+    void *idle[SHARED];
+    size_t count = 0, freed = 0;
+    atomic_store_explicit(&being_trimmed, number, memory_order_release);
+    lower_full(number, (int64_t)keep);
+    if (atomic_load_explicit(&store->made, memory_order_acquire))
+        count = dwcp_stack_pop(&store->idle, idle, SHARED); /* nobody else has them while their pages go */
+    for (size_t i = count; i-- > 0;) {
+        if (i >= keep)
+            freed += without_pages(idle[i], size, 0);
+        lay_down(number, idle[i]);
+    }
+    pthread_mutex_lock(&lock);
+    for (void *data = store->overflow; data; memcpy(&data, data, sizeof data))
+        freed += without_pages(data, size, sizeof data);
+    pthread_mutex_unlock(&lock);
+    atomic_store_explicit(&being_trimmed, -1, memory_order_release);
+    return freed;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Trims what nobody has asked for of late. What is used keeps its pages however much that is: giving them back would cost more. */
+static void trim_the_cold(void)
+{
+    const int64_t now = now_ms();
+    if (now - atomic_load_explicit(&looked_at, memory_order_relaxed) < LOOK_EVERY_MS || pthread_mutex_trylock(&trimming) != 0)
+        return;
+    atomic_store_explicit(&looked_at, now, memory_order_relaxed);
+    for (int number = 0; number < DWCP_POOL_CLASSES; number++)
+        if (atomic_load_explicit(&stores[number].full, memory_order_relaxed) > 0 &&
+            now - atomic_load_explicit(&stores[number].asked_at, memory_order_relaxed) >= COLD_MS)
+            trim_class(number, 0);
+    pthread_mutex_unlock(&trimming);
+}
+
+void dwcp_store_put(int number, void *data)
+{
+    atomic_fetch_add_explicit(&stores[number].full, 1, memory_order_relaxed);
+    add_idle(number, 1);
+    lay_down(number, data);
+    if (atomic_load_explicit(&idle_bytes, memory_order_relaxed) > IDLE_MOST)
+        trim_the_cold();
 }
 
 static void *idle_overflow(class_store *store)
@@ -165,8 +259,18 @@ void *dwcp_store_get(int number, bool *fresh)
     class_store *store = &stores[number];
     void *data;
     *fresh = false;
-    if (made_ready(store) && dwcp_stack_pop(&store->idle, &data, 1) == 1)
-        return data;
+    atomic_store_explicit(&store->asked_at, now_ms(), memory_order_relaxed);
+    lower_full(number, -1);
+    if (made_ready(store)) {
+        if (dwcp_stack_pop(&store->idle, &data, 1) == 1)
+            return data;
+        if (atomic_load_explicit(&being_trimmed, memory_order_acquire) == number) {
+            pthread_mutex_lock(&trimming);
+            pthread_mutex_unlock(&trimming);
+            if (dwcp_stack_pop(&store->idle, &data, 1) == 1)
+                return data;
+        }
+    }
     pthread_mutex_lock(&lock);
     data = idle_overflow(store);
     if (!data) {
@@ -177,33 +281,13 @@ void *dwcp_store_get(int number, bool *fresh)
     return data;
 }
 
-static size_t without_pages(void *data, size_t size)
-{
-    /* The first page stays: it may hold the link to the next idle buffer. */
-    char *from = (char *)(((uintptr_t)data + sizeof(void *) + PAGE - 1) / PAGE * PAGE);
-    char *to = (char *)(((uintptr_t)data + size) / PAGE * PAGE);
-    return to > from && madvise(from, (size_t)(to - from), MADV_DONTNEED) == 0 ? (size_t)(to - from) : 0;
-}
-
-size_t dwcp_store_trim(void)
+size_t dwcp_store_trim(size_t keep)
 {
     size_t freed = 0;
-    for (int number = 0; number < DWCP_POOL_CLASSES; number++) {
-        class_store *store = &stores[number];
-        const size_t size = dwcp_store_size(number);
-        void *idle[SHARED];
-        size_t count = 0;
-        if (atomic_load_explicit(&store->made, memory_order_acquire))
-            count = dwcp_stack_pop(&store->idle, idle, SHARED); /* nobody else has them while their pages go */
-        for (size_t i = 0; i < count; i++)
-            freed += without_pages(idle[i], size);
-        for (size_t i = 0; i < count; i++)
-            dwcp_store_put(number, idle[i]);
-        pthread_mutex_lock(&lock);
-        for (void *data = store->overflow; data; memcpy(&data, data, sizeof data))
-            freed += without_pages(data, size);
-        pthread_mutex_unlock(&lock);
-    }
+    pthread_mutex_lock(&trimming);
+    for (int number = 0; number < DWCP_POOL_CLASSES; number++)
+        freed += trim_class(number, keep);
+    pthread_mutex_unlock(&trimming);
     return freed;
 }
 

@@ -24,8 +24,8 @@ void dwcp_store_put(int number, void *data);
 void *dwcp_store_map(size_t size);
 void dwcp_store_unmap(void *data);
 
-/* Gives the pages of idle buffers back, all but each one's first; how many bytes. */
-size_t dwcp_store_trim(void);
+/* Gives the pages of idle buffers back, all but those of `keep` buffers of each size; how many bytes. */
+size_t dwcp_store_trim(size_t keep);
 /* Address space, what of it has pages as the kernel says, and whether huge pages were never refused. */
 void dwcp_store_measure(size_t *mapped, size_t *resident, bool *huge);
 

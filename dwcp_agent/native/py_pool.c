@@ -128,13 +128,27 @@ static PyObject *warm(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *trim(PyObject *self, PyObject *unused)
+static PyObject *flush(PyObject *self, PyObject *unused)
 {
     (void)self;
     (void)unused;
+    dwcp_pool_flush();
+    Py_RETURN_NONE;
+}
+
+static PyObject *trim(PyObject *self, PyObject *args)
+{
+    (void)self;
+    Py_ssize_t keep = 0;
+    if (!PyArg_ParseTuple(args, "|n", &keep))
+        return NULL;
+    if (keep < 0) {
+        PyErr_SetString(PyExc_ValueError, "keep must not be negative");
+        return NULL;
+    }
     size_t freed;
     Py_BEGIN_ALLOW_THREADS;
-    freed = dwcp_pool_trim();
+    freed = dwcp_pool_trim((size_t)keep);
     Py_END_ALLOW_THREADS;
     return PyLong_FromSize_t(freed);
 }
@@ -189,7 +203,8 @@ static PyType_Spec SPEC = {
 static PyMethodDef METHODS[] = {
     {"pool_take", take, METH_O, "A buffer of so many bytes."},
     {"pool_warm", warm, METH_VARARGS, "Makes buffers of a size ready, pages touched."},
-    {"pool_trim", trim, METH_NOARGS, "Returns pages of idle buffers to the kernel; how many bytes."},
+    {"pool_flush", flush, METH_NOARGS, "Puts this thread's idle buffers where any thread finds them."},
+    {"pool_trim", trim, METH_VARARGS, "Returns pages of idle buffers to the kernel; how many bytes."},
     {"pool_poison", poison, METH_NOARGS, "Looks for writes to idle buffers from now on."},
     {"pool_statistics", statistics, METH_NOARGS, "What was counted and measured."},
     {NULL, NULL, 0, NULL},

@@ -15,14 +15,14 @@ typedef struct {
 static PyObject *file_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"first", NULL};
-    const char *first = DWCP_VIA_NAMES[0];
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|s", names, &first))
+    const char *first = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|z", names, &first))
         return NULL;
-    for (int via = 0; via < DWCP_VIAS; via++)
-        if (strcmp(DWCP_VIA_NAMES[via], first) == 0) {
+    for (int via = 0; via <= DWCP_VIA_BY_SIZE; via++)
+        if (first ? via < DWCP_VIAS && strcmp(DWCP_VIA_NAMES[via], first) == 0 : via == DWCP_VIA_BY_SIZE) {
             file_object *made = (file_object *)type->tp_alloc(type, 0);
             if (made)
-                dwcp_file_sender_init(&made->sender, (dwcp_via)via);
+                dwcp_file_sender_init(&made->sender, via);
             return (PyObject *)made;
         }
     PyErr_Format(PyExc_ValueError, "first must be sendfile, splice or copy, not %s", first);
@@ -97,7 +97,7 @@ static PyMethodDef FILE_METHODS[] = {
 };
 
 static PyGetSetDef FILE_FIELDS[] = {
-    {"via", file_via, NULL, "The way that is gone now: sendfile, splice or copy.", NULL},
+    {"via", file_via, NULL, "The way that is gone now, or was by the last request: sendfile, splice or copy.", NULL},
     {"moved", file_moved, NULL, "Bytes by way.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

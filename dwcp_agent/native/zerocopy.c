@@ -31,10 +31,11 @@ enum { COPY_BYTES = 256 << 10, PIPE_BYTES = 1 << 20 };
 
 const char *const DWCP_VIA_NAMES[DWCP_VIAS] = {"sendfile", "splice", "copy"};
 
-void dwcp_file_sender_init(dwcp_file_sender *sender, dwcp_via first)
+void dwcp_file_sender_init(dwcp_file_sender *sender, int first)
 {
     memset(sender, 0, sizeof *sender);
-    sender->via = first;
+    sender->by_size = sender->pipes_large = first == DWCP_VIA_BY_SIZE;
+    sender->via = sender->by_size ? DWCP_VIA_SENDFILE : (dwcp_via)first;
     sender->pipe[0] = sender->pipe[1] = -1;
 }
 
@@ -51,7 +52,7 @@ void dwcp_file_sender_free(dwcp_file_sender *sender)
 {
     close_pipe(sender);
     free(sender->buffer);
-    dwcp_file_sender_init(sender, sender->via);
+    sender->buffer = NULL;
 }
 
 static ssize_t by_sendfile(int socket, int file, off_t offset, size_t count)
@@ -69,8 +70,9 @@ static ssize_t by_splice(dwcp_file_sender *sender, int socket, int file, off_t o
     if (sender->pipe[0] < 0) {
         if (pipe2(sender->pipe, O_CLOEXEC) != 0)
             return -1;
-        /* Larger when the kernel lets us: fewer calls. */
-        (void)fcntl(sender->pipe[0], F_SETPIPE_SZ, PIPE_BYTES);
+        /* Larger when the kernel lets us: fewer calls. A user with many pipes gets small ones, in which sendfile is better. */
+        if (fcntl(sender->pipe[0], F_SETPIPE_SZ, PIPE_BYTES) < DWCP_SPLICE_FROM)
+            sender->pipes_large = false;
     }
     if (sender->in_pipe == 0) {
         off_t from = offset;
@@ -113,6 +115,11 @@ static bool not_this_way(int code)
 
 ssize_t dwcp_file_sender_send(dwcp_file_sender *sender, int socket, int file, off_t *offset, size_t count)
 {
+    if (sender->by_size) {
+        /* What lies in the pipe for this very place goes that way, however little is left. */
+        const bool begun = sender->in_pipe && sender->from == *offset;
+        sender->via = sender->pipes_large && (begun || count >= DWCP_SPLICE_FROM) ? DWCP_VIA_SPLICE : DWCP_VIA_SENDFILE;
+    }
     for (;;) {
         ssize_t sent = -1;
         switch (sender->via) {
@@ -133,11 +140,18 @@ ssize_t dwcp_file_sender_send(dwcp_file_sender *sender, int socket, int file, of
         }
         if (sent == 0)
             return 0;
-        if (sender->via >= DWCP_VIA_COPY || !not_this_way(errno))
+        /* Without a descriptor to spare there is no pipe: sendfile needs none. */
+        const bool no_pipe = sender->by_size && sender->via == DWCP_VIA_SPLICE && (errno == EMFILE || errno == ENFILE);
+        if (sender->via >= DWCP_VIA_COPY || (!no_pipe && !not_this_way(errno)))
             return -1;
         /* Bytes in the pipe are still in the file: the next way begins where the socket stands. */
         close_pipe(sender);
-        sender->via++;
+        if (no_pipe) {
+            sender->via = DWCP_VIA_SENDFILE;
+            continue;
+        }
+        sender->via = sender->by_size && sender->via == DWCP_VIA_SPLICE ? DWCP_VIA_SENDFILE : sender->via + 1;
+        sender->by_size = false;
     }
 }
 

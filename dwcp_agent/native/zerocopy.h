@@ -13,8 +13,15 @@
 /* ---- a file ---- */
 typedef enum { DWCP_VIA_SENDFILE, DWCP_VIA_SPLICE, DWCP_VIA_COPY, DWCP_VIAS } dwcp_via;
 
+enum {
+    DWCP_VIA_BY_SIZE = DWCP_VIAS,    /* splice for requests of at least */
+    DWCP_SPLICE_FROM = 256 << 10,    /* these bytes, whose pipe is filled in one call; sendfile below */
+};
+
 typedef struct {
-    dwcp_via via;      /* the way that is gone now */
+    dwcp_via via;      /* the way that is gone now, or was by the last request */
+    bool by_size;      /* each request chooses, */
+    bool pipes_large;  /* enough for splice to pay */
     int pipe[2];       /* of splice; -1 when there is none */
     size_t in_pipe;    /* bytes that have left the file and not yet entered the socket, */
     off_t from;        /* from this offset on */
@@ -26,8 +33,8 @@ typedef struct {
 
 extern const char *const DWCP_VIA_NAMES[DWCP_VIAS];
 
-/* Begins with `first`; what a socket or a file does not allow is left for the next. */
-void dwcp_file_sender_init(dwcp_file_sender *sender, dwcp_via first);
+/* Begins with `first`, one of the ways or DWCP_VIA_BY_SIZE; what a socket or a file does not allow is left for the next. */
+void dwcp_file_sender_init(dwcp_file_sender *sender, int first);
 void dwcp_file_sender_free(dwcp_file_sender *sender);
 /*
  * Sends up to `count` bytes of `file` from `*offset` on and moves `*offset` by what entered the socket; returns how much. 0 at the end of

@@ -27,6 +27,9 @@ __all__ = ["SUITES", "suite"]
 SUITES = ("core",)
 """Parts of the tests that can be asked for by name."""
 
+_SANITIZERS = {"valgrind": "valgrind", "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross", "qemu-aarch64": "qemu-user"}
+"""Tools of the sanitized suite that a compiler does not bring along, with Debian's packages."""
+
 _PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
@@ -73,9 +76,11 @@ def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
     """The suite of that name. ``sanitize`` adds the sanitized builds, ``long`` a hundred million items. Raises BadInput."""
     if name not in SUITES:
         raise BadInput(f"There is no suite {name!r}; known are {', '.join(SUITES)}.")
-    missing = [tool for tool in ("gcc", *(("valgrind",) if sanitize else ())) if shutil.which(tool) is None]
+    needed = {"gcc": "gcc"} | (_SANITIZERS if sanitize else {})
+    missing = [tool for tool in needed if shutil.which(tool) is None]
     if missing:
-        raise BadInput(f"The suite {name} needs {' and '.join(missing)}; on Debian, as root: apt-get install {' '.join(missing)}.")
+        packages = " ".join(needed[tool] for tool in missing)
+        raise BadInput(f"The suite {name} needs {' and '.join(missing)}; on Debian, as root: apt-get install {packages}.")
     variables = {"DWCP_SANITIZE": "1" if sanitize else "0"} | ({"DWCP_STRESS_ITEMS": "100000000"} if long else {})
     return [Part(name, (*_PYTEST, "tests/core"), ROOT / "dwcp_agent", "alone", variables)]
 

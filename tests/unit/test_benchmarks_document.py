@@ -17,21 +17,24 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.measure import Case, measured, table
 
 
-def test_the_documented_table_is_the_committed_result() -> None:
-    result = json.loads((ROOT / "docs/results/core.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", BENCHES)
+def test_the_documented_table_is_the_committed_result(name: str) -> None:
+    result = json.loads((ROOT / f"docs/results/{name}.json").read_text(encoding="utf-8"))
     assert table(result["rows"]) in (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
 
 
-def test_every_row_follows_from_its_samples() -> None:
-    result = json.loads((ROOT / "docs/results/core.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(("name", "rows", "rounds"), [("core", 40, 5), ("fragmentation", 4, 1)])
+def test_every_row_follows_from_its_samples(name: str, rows: int, rounds: int) -> None:
+    result = json.loads((ROOT / f"docs/results/{name}.json").read_text(encoding="utf-8"))
     assert {"schema", "machine", "started", "command", "rows"} == set(result)
-    assert len({row["id"] for row in result["rows"]}) == len(result["rows"]) > 20
+    assert len({row["id"] for row in result["rows"]}) == len(result["rows"]) >= rows
     for row in result["rows"]:
         ours, theirs = statistics.median(row["samples_ours"]), statistics.median(row["samples_peer"])
-        assert len(row["samples_ours"]) == len(row["samples_peer"]) >= 5
-        assert row["ratio"] == pytest.approx(ours / theirs, abs=0.001)
-        met = (row["bar"] is None or ours / theirs >= row["bar"]) and (row["least"] is None or ours >= row["least"])
-        assert row["ok"] is met
+        assert len(row["samples_ours"]) == len(row["samples_peer"]) >= rounds
+        ratio = theirs / ours if row["less"] else ours / theirs
+        assert row["ratio"] == pytest.approx(ratio, abs=0.001)
+        met = (row["bar"] is None or ratio >= row["bar"]) and (row["least"] is None or ours >= row["least"])
+        assert row["ok"] is (met and (row["most"] is None or ours < row["most"]))
 
 
 def test_sides_take_turns_and_a_missed_bar_is_said() -> None:
@@ -47,8 +50,17 @@ def test_sides_take_turns_and_a_missed_bar_is_said() -> None:
     assert "| **missed** |" in table([row])
 
 
+def test_where_less_is_better_the_ratio_is_the_other_way_round() -> None:
+    case = Case("a", "delay", "ms", "peer", lambda: 0.5, lambda: 1.0, less=True, most=0.6)
+    (row,) = measured([case], 1, lambda line: None)
+    assert (row["ratio"], row["ok"]) == (2.0, True)
+    assert "| below 0.6 ms | met |" in table([row])
+    (late,) = measured([Case("a", "delay", "ms", "peer", lambda: 0.6, lambda: 1.0, less=True, most=0.6)], 1, lambda line: None)
+    assert late["ok"] is False
+
+
 def test_an_unknown_benchmark_is_refused() -> None:
-    with pytest.raises(BadInput, match="no benchmark 'speed'; known are core"):
+    with pytest.raises(BadInput, match="no benchmark 'speed'; known are core, fragmentation"):
         bench("speed")
     assert all((ROOT / script).is_file() for script in BENCHES.values())
 

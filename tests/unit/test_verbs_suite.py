@@ -61,11 +61,21 @@ def test_the_lab_is_never_beside_something_else() -> None:
     )
 
 
-def test_a_suite_by_name_is_one_part_that_knows_what_was_asked() -> None:
+def test_a_suite_by_name_is_one_part_that_knows_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("golive.verbs.suite.shutil.which", lambda tool: f"/usr/bin/{tool}")
     (plain,), (full,) = named("core", sanitize=False, long=False), named("core", sanitize=True, long=True)
     assert plain.argv[-1] == "tests/core" and (plain.directory / "tests/core").is_dir()
     assert plain.variables == {"DWCP_SANITIZE": "0"}
     assert full.variables == {"DWCP_SANITIZE": "1", "DWCP_STRESS_ITEMS": "100000000"}
+
+
+def test_what_a_suite_needs_and_is_not_there_is_named_with_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "golive.verbs.suite.shutil.which", lambda tool: None if tool in ("valgrind", "qemu-aarch64") else f"/usr/bin/{tool}"
+    )
+    assert named("core", sanitize=False, long=False)
+    with pytest.raises(BadInput, match="needs valgrind and qemu-aarch64; on Debian, as root: apt-get install valgrind qemu-user"):
+        named("core", sanitize=True, long=False)
 
 
 def test_an_unknown_suite_and_sanitizers_without_one_are_refused() -> None:

@@ -126,8 +126,12 @@ def pool_take(size: int, /) -> PooledBuffer:
 def pool_warm(size: int, count: int, /) -> None:
     """Makes ``count`` buffers of ``size`` bytes (up to 4 MiB) ready for whichever thread comes, their pages touched."""
 
-def pool_trim() -> int:
-    """Returns the pages of idle buffers (those of other threads' caches excepted) to the kernel; says how many bytes that are."""
+def pool_flush() -> None:
+    """Puts the calling thread's idle buffers where any thread finds them, and where :func:`pool_trim` does."""
+
+def pool_trim(keep: int = 0, /) -> int:
+    """Returns the pages of idle buffers to the kernel, those of other threads' caches and of ``keep`` buffers of each size excepted; says
+    how many bytes that are. Raises ValueError."""
 
 def pool_poison() -> None:
     """From now on a write to an idle buffer ends the process when that buffer is taken again. Raises OSError once the pool is in use."""
@@ -141,8 +145,11 @@ def pool_statistics() -> dict[str, int]:
 class FileSender:
     """Sends files into sockets without copies where socket and file allow it: ``sendfile``, else ``splice``, else ``copy``."""
 
-    def __init__(self, first: str = "sendfile") -> None:
-        """Begins with ``first``. Raises ValueError for another word."""
+    def __init__(self, first: str | None = None) -> None:
+        """Begins with ``first``; without, each request chooses: splice from 256 KiB on, sendfile below.
+
+        Raises ValueError for another word.
+        """
 
     via: str
     moved: dict[str, int]

@@ -44,6 +44,8 @@ __all__ = ["Service", "listen", "run"]
 BACKLOG = 512
 # Longer than any gateway keeps its end: the one who sends decides when a kept connection ends, so a request never meets a closing door.
 KEEP_ALIVE_S = 3600
+TRIM_AFTER_S = 60.0
+"""When no stream began for so long, memory of past ones goes back to the kernel; as much as the warm streams need stays."""
 _REAP_EVERY_S = 1.0
 _POLL_S = 0.02
 
@@ -175,6 +177,9 @@ class Service:
         while True:
             await asyncio.sleep(_REAP_EVERY_S)
             self.context.transfers.reap(self.config.limits.stall_timeout_s)
+            if self.context.buffers.idle_s() >= TRIM_AFTER_S:
+                freed = await asyncio.get_running_loop().run_in_executor(self.context.codec, self.context.buffers.trim)
+                log.event("trimmed", bytes=freed)
 
     def request_stop(self) -> None:
         """What SIGTERM does: :meth:`run_until_stopped` begins to drain."""

@@ -88,7 +88,7 @@ static void *work(void *argument)
             exit(2);
         fill(slot);
         if (round % 1000 == 999)
-            dwcp_pool_trim();
+            dwcp_pool_trim(0);
     }
     for (int i = 0; i < HELD; i++)
         if (held[i].data)
@@ -124,7 +124,7 @@ static void check_trim(void)
     hold(warm.live == before.live + (size_t)COUNT * SIZE, "what is out is counted");
     for (int i = 0; i < COUNT; i++)
         dwcp_pool_give(&taken[i]);
-    hold(dwcp_pool_trim() >= (size_t)COUNT * (SIZE - 4096), "idle pages go back");
+    hold(dwcp_pool_trim(0) >= (size_t)COUNT * (SIZE - 4096), "idle pages go back");
     dwcp_pool_measure(&after);
     hold(after.resident + (size_t)COUNT * (SIZE - 4096) <= warm.resident, "the kernel agrees that they went");
     for (int i = 0; i < COUNT; i++) {
@@ -135,6 +135,43 @@ static void check_trim(void)
         check(&taken[i]);
         dwcp_pool_give(&taken[i]);
     }
+}
+
+static void take_and_fill(dwcp_buffer *taken, size_t count, size_t size)
+{
+    for (size_t i = 0; i < count; i++) {
+        hold(dwcp_pool_take(size, &taken[i]) == 0, "a buffer can be taken");
+        fill(&taken[i]);
+    }
+}
+
+static void give_all(const dwcp_buffer *taken, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        dwcp_pool_give(&taken[i]);
+}
+
+/* Of two sizes that lie idle, the one that nobody asked for of late is the one that gives its memory back. */
+static void check_idle_limit(void)
+{
+    enum { OLD = 36, NEW = 40, OLD_SIZE = 1 << 20, NEW_SIZE = 512 << 10, MIB = 1 << 20 };
+    static dwcp_buffer taken[NEW];
+    dwcp_pool_statistics old, both, again;
+    dwcp_pool_trim(0);
+    take_and_fill(taken, OLD, OLD_SIZE);
+    give_all(taken, OLD);
+    dwcp_pool_flush();
+    dwcp_pool_measure(&old);
+    usleep(1200000);
+    take_and_fill(taken, NEW, NEW_SIZE);
+    give_all(taken, NEW);
+    dwcp_pool_flush();
+    dwcp_pool_measure(&both);
+    hold(both.resident + 20 * MIB <= old.resident + (size_t)NEW * NEW_SIZE, "what was not asked for of late gives its pages back");
+    take_and_fill(taken, NEW, NEW_SIZE);
+    dwcp_pool_measure(&again);
+    hold(again.resident <= both.resident + 2 * MIB && again.from_fresh == both.from_fresh, "what was used last keeps them");
+    give_all(taken, NEW);
 }
 
 /* A child writes to a buffer it gave back, and is to be stopped at the next take. */
@@ -193,6 +230,7 @@ int main(int argc, char **argv)
     hold(now.given == count * rounds, "every give is counted");
     hold(dwcp_pool_poison() == EBUSY, "poison cannot be asked for later");
     check_trim();
+    check_idle_limit();
     if (poisoned)
         check_poison();
     printf("{\"from_thread\": %zu, \"from_shared\": %zu, \"from_fresh\": %zu, \"oversize\": %zu, \"handed\": %zu}\n",

@@ -79,6 +79,60 @@ def test_frames_are_ready_before_the_first_transfer_and_trimmed_ones_come_back()
     memoryview(pool.take())[:] = bytes(1 << 20)
 
 
+def test_idle_memory_goes_back_but_for_what_is_to_be_ready() -> None:
+    size = 900_000
+    pool = BufferPool(size, 2)
+    taken = [pool.take() for _ in range(9)]
+    for buffer in taken:
+        memoryview(buffer)[:] = bytes(size)
+    assert pool.idle_s() < 30
+    del taken, buffer
+    gc.collect()
+    full = pool.statistics()
+    assert pool.idle_s() > 0
+    assert 6 * size < pool.trim() and pool.idle_s() == 0
+    lean = pool.statistics()
+    assert full["resident"] - lean["resident"] >= 6 * size
+    warm = [pool.take() for _ in range(2)]
+    for buffer in warm:
+        memoryview(buffer)[:] = bytes(size)
+    again = pool.statistics()
+    assert again["resident"] == lean["resident"] and again["from_fresh"] == lean["from_fresh"]
+    cold = pool.take()
+    memoryview(cold)[:] = bytes(size)
+    assert pool.statistics()["resident"] >= lean["resident"] + size - 8192
+    # What comes back after a trim is trimmed in its turn.
+    pool.trim()
+    assert pool.idle_s() == 0
+    del warm, buffer, cold
+    gc.collect()
+    pool.rest()
+    assert pool.idle_s() > 0 and pool.trim() >= size - 8192
+    with pytest.raises(ValueError, match="negative"):
+        _native.pool_trim(-1)
+
+
+def test_buffers_that_a_thread_puts_down_are_found_by_others() -> None:
+    down, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        pool.take()
+        pool.rest()
+        down.set()
+        go.wait(30)
+
+    pool = BufferPool(2_900_000, 1)
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert down.wait(30)
+    before = pool.statistics()
+    taken = pool.take()
+    assert pool.statistics()["from_shared"] == before["from_shared"] + 1
+    go.set()
+    thread.join()
+    del taken
+
+
 def test_buffers_of_threads_that_ended_are_used_by_others() -> None:
     def work() -> None:
         for _ in range(10):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,20 @@ def test_every_path_agrees_on_blocks_of_exactly_its_length(tmp_path: Path, build
         done = subprocess.run([program, "2500", seed], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "crc32c: scalar" in done.stdout
+
+
+ARM = ("aarch64-linux-gnu-gcc", "qemu-aarch64")
+
+
+@pytest.mark.skipif(not SANITIZE and not all(map(shutil.which, ARM)), reason=f"without {' and '.join(ARM)}")
+def test_every_path_of_armv8_agrees_under_emulation(tmp_path: Path) -> None:
+    out = str(tmp_path / "kernels-arm")
+    command = [ARM[0], *STRICT, *BUILDS["plain"], "-static", "-o", out, str(HERE / "kernels.c"), *CORE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([ARM[1], out, "1700", "5"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "crc32c: scalar armcrc\n" in done.stdout
 
 
 SHAPES = [

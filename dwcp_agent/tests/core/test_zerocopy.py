@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -65,6 +66,27 @@ def test_file_arrives_whole_by_the_way_that_is_asked_for(pair: Pair, tmp_path: P
     assert reader.content == content[17:] and offset == len(content)
     assert sender.via == first and sender.moved[first] == len(content) - 17
     assert sum(sender.moved.values()) == len(content) - 17
+
+
+def test_a_request_chooses_its_way_by_its_size(pair: Pair, tmp_path: Path) -> None:
+    left, right = pair
+    content = random.Random(5).randbytes(2_000_000)
+    path = tmp_path / "content"
+    path.write_bytes(content)
+    reader, sender, offset = Reader(right), FileSender(), 0
+    sizes = random.Random(6)
+    with path.open("rb") as file:
+        while True:
+            count = sizes.choice([1, 65_536, (256 << 10) - 1, 256 << 10, 1 << 20])
+            if not (sent := sender.send(left, file, offset, count)):
+                break
+            offset += sent
+            # What a large request left in the pipe goes that way too.
+            assert sender.via == "splice" or (sender.via == "sendfile" and count < 256 << 10)
+    left.shutdown(socket.SHUT_WR)
+    reader.join(20)
+    assert reader.content == content
+    assert sender.moved["splice"] > 0 < sender.moved["sendfile"] and sum(sender.moved.values()) == len(content)
 
 
 def test_what_the_kernel_does_not_allow_falls_back_and_says_so(tmp_path: Path) -> None:
@@ -135,15 +157,36 @@ def test_a_full_socket_says_so_and_nothing_is_lost(pair: Pair, tmp_path: Path) -
         assert received == content, first
 
 
-def test_a_broken_connection_is_an_error_and_not_another_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [None, "sendfile"])
+def test_a_broken_connection_is_an_error_and_not_another_way(tmp_path: Path, first: str | None) -> None:
     (tmp_path / "content").write_bytes(bytes(1 << 20))
     left, right = tcp_pair()
     right.close()
-    sender = FileSender()
+    sender = FileSender(first)
     with left, (tmp_path / "content").open("rb") as file, pytest.raises((BrokenPipeError, ConnectionResetError)):
         for _ in range(100):
             sender.send(left, file, 0, 1 << 20)
-    assert sender.via == "sendfile"
+    assert sender.via == (first or "splice")
+
+
+def test_without_descriptors_for_a_pipe_sendfile_sends(pair: Pair, tmp_path: Path) -> None:
+    left, right = pair
+    (tmp_path / "content").write_bytes(bytes(400_000))
+    reader, sender = Reader(right), FileSender()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (tmp_path / "content").open("rb") as file:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limit[1]))
+        try:
+            sent = sender.send(left, file, 0, 400_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        assert sent > 0 and sender.via == "sendfile"
+        while sent < 400_000:
+            sent += sender.send(left, file, sent, 400_000)
+    assert sender.moved["splice"] > 0 or sent == sender.moved["sendfile"]
+    left.shutdown(socket.SHUT_WR)
+    reader.join(20)
+    assert len(reader.content) == 400_000
 
 
 def test_senders_refuse_what_makes_no_sense(tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ class Buffers(Protocol):
 
     def warm(self) -> None: ...
     def take(self) -> Buffer: ...
+    def rest(self) -> None: ...
+    def idle_s(self) -> float: ...
+    def trim(self) -> int: ...
     def statistics(self) -> dict[str, int]: ...
 
 
@@ -31,6 +34,17 @@ class FreshBuffers:
     def take(self) -> bytearray:
         """A new, zeroed buffer."""
         return bytearray(MAX_CHUNK)
+
+    def rest(self) -> None:
+        """Nothing is at hand."""
+
+    def idle_s(self) -> float:
+        """Nothing lies idle."""
+        return 0.0
+
+    def trim(self) -> int:
+        """Nothing is kept."""
+        return 0
 
     def statistics(self) -> dict[str, int]:
         """Nothing is kept, so there is nothing to count."""

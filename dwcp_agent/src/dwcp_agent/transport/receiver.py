@@ -151,6 +151,7 @@ class DataServer:
                     log.bug("stream-bug")
                 finally:
                     sock.close()
+                    self._buffers.rest()
                     with self._left:
                         self._busy -= 1
                         self._left.notify_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable
@@ -111,7 +112,8 @@ class Transfer:
         """The transfer is over; every stream learns why at its next step. The first reason stays."""
         with self._changed:
             if not self._closed and self._failure is None:
-                self._failure = error
+                # Without its traceback, whose frames hold the stream's buffer.
+                self._failure = copy.copy(error)
             self._changed.notify_all()
             self._drop_if_over()
 
