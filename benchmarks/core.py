@@ -28,14 +28,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import Case, PeerMissing, document, measured, now, table
+from benchmarks.measure import Case, PeerMissing, document, measured, now, rewrite
 from benchmarks.programs import Programs, native_module
 from benchmarks.veth import FAR, veth
 from golive.environment import ROOT
-from golive.gates.simulate import inserted
 
 RESULT = ROOT / "docs/results/core.json"
-DOCUMENT = ROOT / "docs/benchmarks.md"
 KIB, MIB = 1 << 10, 1 << 20
 
 
@@ -333,7 +331,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="run nothing; write the committed result into docs/benchmarks.md")
     options = parser.parse_args()
     if options.table:
-        DOCUMENT.write_text(inserted(DOCUMENT.read_text(), RESULT.name, table(json.loads(RESULT.read_text())["rows"])))
+        rewrite(RESULT)
         return 0
     started = now()
     with tempfile.TemporaryDirectory(prefix="dwcp-bench-") as directory:

@@ -16,13 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import Case, PeerMissing, document, measured, now, table
+from benchmarks.measure import Case, PeerMissing, document, measured, now, rewrite
 from benchmarks.programs import Programs
 from golive.environment import ROOT
-from golive.gates.simulate import inserted
 
 RESULT = ROOT / "docs/results/fragmentation.json"
-DOCUMENT = ROOT / "docs/benchmarks.md"
 
 
 def main() -> int:
@@ -32,7 +30,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="run nothing; write the committed result into docs/benchmarks.md")
     options = parser.parse_args()
     if options.table:
-        DOCUMENT.write_text(inserted(DOCUMENT.read_text(), RESULT.name, table(json.loads(RESULT.read_text())["rows"])))
+        rewrite(RESULT)
         return 0
     started = now()
     with tempfile.TemporaryDirectory(prefix="dwcp-bench-") as directory:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Case", "PeerMissing", "document", "measured", "table"]
+from golive.environment import ROOT
+from golive.gates.simulate import inserted
+
+__all__ = ["Case", "PeerMissing", "document", "measured", "rewrite", "table"]
 
 
 class PeerMissing(Exception):
@@ -111,3 +116,9 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"| {row['ratio']:.3g} | {asked} | {told} |"
         )
     return "\n".join(lines)
+
+
+def rewrite(result: Path) -> None:
+    """Writes the table of the committed ``result`` into docs/benchmarks.md."""
+    page = ROOT / "docs/benchmarks.md"
+    page.write_text(inserted(page.read_text(), result.name, table(json.loads(result.read_text())["rows"])))

@@ -3,11 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dwcp_agent.transport.frame import MAX_CHUNK
-from fixtures import Agent
+from dwcp_agent.errors import Refused
+from dwcp_agent.security.identity import Identity
+from dwcp_agent.store.store import Store
+from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK
+from dwcp_agent.transport.sender import Link
+from dwcp_agent.transport.transfer import Opening, TransferTable
+from fixtures import Agent, context_of
+from pki import Files
+
+
+async def test_a_stream_that_ends_puts_its_buffers_where_others_find_them(
+    agent: Agent, people: dict[str, Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested: list[str] = []
+    kind = type(agent.service.context.buffers)
+    rest = kind.rest
+
+    def seen(self: Any) -> None:
+        rested.append(threading.current_thread().name)
+        rest(self)
+
+    monkeypatch.setattr(kind, "rest", seen)
+    opened = await agent.open_session()
+    wire = await asyncio.to_thread(Link("127.0.0.1", opened["data"]["port"], context_of(people["load"])).take)
+    assert not rested
+    wire.close()
+    async with asyncio.timeout(20):
+        while not rested:
+            await asyncio.sleep(0.01)
+    assert rested[0].startswith("net-")
+
+
+def test_a_failed_transfer_keeps_the_reason_and_not_the_frames_that_hold_buffers(tmp_path: Path) -> None:
+    store = Store(tmp_path, "a")
+    transfer = TransferTable(store, 4, 1 << 20).join(Opening("s", Identity("load", "x"), 1, "n", MIN_CHUNK, MIN_CHUNK))
+    try:
+        raise Refused("No.", code="busy", status=503)
+    except Refused as error:
+        transfer.fail(error)
+        kept = transfer._failure
+    assert isinstance(kept, Refused) and (kept.message, kept.code, kept.status) == ("No.", "busy", 503)
+    assert kept.__traceback__ is None and kept.__context__ is None
+    transfer.leave()
+    store.close()
 
 
 async def test_memory_of_past_streams_goes_back_to_the_kernel(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

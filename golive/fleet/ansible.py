@@ -129,8 +129,7 @@ def play(
             quiet=True,
         )
         config.prepare()
-        # In the lab it shares processors with the users whose latency is being measured; theirs comes first.
-        config.command[:1] = [*(["nice", "-n", "10"] if env.is_lab else []), str(Path(sysconfig.get_path("scripts")) / "ansible-playbook")]
+        config.command[0] = str(Path(sysconfig.get_path("scripts")) / "ansible-playbook")
         config.env = _environment(config.env, child_env or {}, hosts=len(limit) if limit is not None else 50)
         runner = Runner(config, event_handler=recap.take, cancel_callback=cancelled)
         runner.run()
