@@ -93,6 +93,7 @@ def test_install_plays_on_the_hosts_to_do_alone(step: Step, monkeypatch: pytest.
     assert (playbook, given["limit"]) == ("install.yml", ["ams-2", "nyc-1"])
     told = given["extravars"]
     assert (told["dwcp_release_id"], told["dwcp_release_slot"], told["dwcp_release_kind"]) == (NEW, "b", "agent")
+    assert told["dwcp_installs_at_once"] == _install(step).env.settings.installs_at_once
     assert (told["dwcp_token"], told["dwcp_run"], told["dwcp_release_bundle"]) == (TOKEN, RUN, f"/bundles/{NEW}.tar")
     assert outcome.verdict is verdict and (outcome.verdict is Verdict.PASS or outcome.summary)
 
