@@ -48,9 +48,9 @@ class Settings(BaseModel):
     """CPUs of the agent's units, the same for both releases."""
     agent_memory_max: str = "1G"
     keep_releases: int = 3
-    installs_at_once: int = Field(default=50, ge=1)
-    """Hosts that a release is installed on at the same time. Hosts that share a machine, as the lab's do, share its processors too: an
-    installation on all of them at once would slow down the traffic that they serve meanwhile."""
+    hosts_at_once: int = Field(default=50, ge=1)
+    """Hosts that a play works on at the same time (Ansible's forks). Hosts that share a machine, as the lab's do, share its processors too:
+    a play on all of them at once would slow down the traffic that they serve meanwhile."""
 
 
 class Environment(BaseModel):

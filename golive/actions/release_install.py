@@ -63,7 +63,6 @@ class ReleaseInstall:
                 "dwcp_release_id": release.id,
                 "dwcp_release_kind": "load" if role == "load" else "agent",
                 "dwcp_release_slot": "a" if role == "load" else slot_of(ctx, role),
-                "dwcp_installs_at_once": ctx.env.settings.installs_at_once,
                 "dwcp_token": ctx.token,
                 "dwcp_run": ctx.run,
             },

@@ -130,7 +130,7 @@ def play(
         )
         config.prepare()
         config.command[0] = str(Path(sysconfig.get_path("scripts")) / "ansible-playbook")
-        config.env = _environment(config.env, child_env or {}, hosts=len(limit) if limit is not None else 50)
+        config.env = _environment(config.env, child_env or {}, forks=env.settings.hosts_at_once)
         runner = Runner(config, event_handler=recap.take, cancel_callback=cancelled)
         runner.run()
     finally:
@@ -222,12 +222,12 @@ def _marks(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if os.environ.get(name) != value}
 
 
-def _environment(prepared: Mapping[str, str], marks: Mapping[str, str], *, hosts: int) -> dict[str, str]:
+def _environment(prepared: Mapping[str, str], marks: Mapping[str, str], *, forks: int) -> dict[str, str]:
     kept = {name: value for name, value in prepared.items() if name in _PASSED or name.startswith(_OWN)}
     path = os.pathsep.join([sysconfig.get_path("scripts"), prepared.get("PATH", os.defpath)])
     fixed = {
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_FORKS": str(max(1, min(hosts, 50))),
+        "ANSIBLE_FORKS": str(forks),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_RETRY_FILES_ENABLED": "0",
         "PATH": path,

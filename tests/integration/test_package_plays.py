@@ -38,6 +38,10 @@ BOOK = """
       ansible.builtin.command: sh -c 'env > {{ place }}/environment; while [ ! -e {{ place }}/go ]; do sleep 0.05; done'
       changed_when: false
       when: slow | default(false)
+    - name: Cannot be done on two at once
+      ansible.builtin.command: sh -c 'mkdir {{ place }}/busy && sleep 0.5 && rmdir {{ place }}/busy'
+      changed_when: false
+      when: alone | default(false)
 """
 
 
@@ -66,6 +70,13 @@ def play(env: Environment, tmp_path: Path, book: str = "x.yml", **more: Any) -> 
     place.mkdir(exist_ok=True)
     variables = {"place": str(place), "owner": pwd.getpwuid(os.getuid()).pw_name, **more.pop("extravars", {})}
     return ansible.play(env, book, extravars=variables, limit=more.pop("limit", ["one", "two"]), workdir=tmp_path / "work", **more)
+
+
+@pytest.mark.parametrize(("at_once", "failed"), [(1, 0), (2, 1)])
+def test_a_play_works_on_as_many_hosts_at_once_as_the_environment_says(env: Environment, tmp_path: Path, at_once: int, failed: int) -> None:
+    """The lab's hosts share processors: six at a time took them from the gateways, and clients gave requests up."""
+    limited = env.model_copy(update={"settings": env.settings.model_copy(update={"hosts_at_once": at_once})})
+    assert len(play(limited, tmp_path, extravars={"alone": True}).failed) == failed
 
 
 def test_changes_are_counted_per_host_and_the_second_time_there_are_none(env: Environment, tmp_path: Path) -> None:

@@ -8,12 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
 from golive import actions, releases
 from golive.actions import release_install
 from golive.actions.port import Finding, Found, Reach, StepContext
-from golive.environment import ROOT, load
 from golive.errors import Refused, Unreachable
 from golive.fleet.ansible import PlayResult
 from golive.gates.verdict import Verdict
@@ -90,22 +88,13 @@ def test_install_plays_on_the_hosts_to_do_alone(step: Step, monkeypatch: pytest.
     monkeypatch.setattr(release_install, "play_step", play_step)
     monkeypatch.setattr(releases, "find_id", lambda release_id: SimpleNamespace(id=release_id))
     monkeypatch.setattr(releases, "bundle", lambda release: Path(f"/bundles/{release.id}.tar"))
-    ctx = step.ctx({"release": "candidate"}, env=action_step.environment(installs_at_once=3))
-    outcome = named("release.install").apply(ctx, _TODO)
+    outcome = named("release.install").apply(_install(step), _TODO)
     [(playbook, given)] = plays
     assert (playbook, given["limit"]) == ("install.yml", ["ams-2", "nyc-1"])
     told = given["extravars"]
     assert (told["dwcp_release_id"], told["dwcp_release_slot"], told["dwcp_release_kind"]) == (NEW, "b", "agent")
-    assert told["dwcp_installs_at_once"] == 3
     assert (told["dwcp_token"], told["dwcp_run"], told["dwcp_release_bundle"]) == (TOKEN, RUN, f"/bundles/{NEW}.tar")
     assert outcome.verdict is verdict and (outcome.verdict is Verdict.PASS or outcome.summary)
-
-
-def test_a_lab_installs_on_few_hosts_at_once() -> None:
-    """Its hosts share processors: six at a time took them from the gateways, and clients gave requests up."""
-    [play] = yaml.safe_load((ROOT / "playbooks/install.yml").read_text(encoding="utf-8"))
-    assert [task.get("throttle") for task in play["tasks"]] == ["{{ dwcp_installs_at_once }}"] * 2
-    assert load("lab").settings.installs_at_once == 2
 
 
 # -- release.activate, release.deactivate -----------------------------------------------------------------------------------------
