@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from invoke import Context, task
+from invoke import Collection, Context, task
 
 from golive import environment
 from golive.errors import BadInput, GoliveError
@@ -220,3 +220,35 @@ def package(
     """Build and sign releases, or freeze one."""
     options = {"release": release or None, "defect": defect or None, "key": key or None, "freeze": freeze or None}
     finish(lazily("package", env, **options), as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "env": "the lab",
+        "link": "one link, as in ams-nyc; every link by default",
+        "rtt": "delay there and back, as in 80ms",
+        "jitter": "how far a packet's delay is off at most, as in 5ms",
+        "rate": "each way, as in 200mbit or 1gbit",
+        "loss": "share of packets lost each way, as in 0.5%",
+        **_COMMON,
+    }
+)
+def wan(
+    _: Context,
+    env: str = "lab",
+    link: str = "",
+    rtt: str = "",
+    jitter: str = "",
+    rate: str = "",
+    loss: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Show what the links between the lab's sites do, or change it while they are used."""
+    finish(lazily("wan", env, link=link or None, rtt=rtt, jitter=jitter, rate=rate, loss=loss), as_json=json, debug=debug)
+
+
+namespace = Collection(
+    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule),
+    Collection("lab", wan),
+)

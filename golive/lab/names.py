@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["peer_interface", "router_namespace", "router_uplink"]
+__all__ = ["link_name", "peer_interface", "router_namespace", "router_uplink"]
 
 
 def router_namespace(network: str) -> str:
@@ -20,6 +20,11 @@ def router_uplink(network: str) -> str:
 def peer_interface(network: str) -> str:
     """Inside a router: the interface towards the site ``network``."""
     return f"wan-{_short(network)}"
+
+
+def link_name(a: str, b: str) -> str:
+    """The WAN link between two networks."""
+    return f"{a}--{b}"
 
 
 def _short(text: str) -> str:

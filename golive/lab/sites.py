@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from golive.errors import Refused, Unprepared
+from golive.lab import wan
 from golive.lab.commands import must, run
-from golive.lab.names import peer_interface, router_namespace, router_uplink
+from golive.lab.names import link_name, peer_interface, router_namespace, router_uplink
 
 __all__ = ["check_free", "clear_leftovers", "link_fault", "made_by", "make_link", "make_site", "remove_link", "remove_site", "site_fault"]
 
 _ALIAS = "dwcp.env="
+_WAITING_PACKETS = 5000
+"""What the kernel keeps while a link's relay waits for a processor; the link's own queue is the relay's."""
 
 
 def make_site(env: str, name: str, bridge: str, cidr: str) -> None:
@@ -138,45 +141,49 @@ def remove_site(name: str, bridge: str | None) -> None:
         must(["ip", "link", "delete", bridge])
 
 
-def make_link(a: str, cidr_a: str, b: str, cidr_b: str, transit: str, rate_mbit: int | None) -> None:
-    """The routers of sites ``a`` and ``b`` forward to each other over ``transit`` (a /31), at ``rate_mbit`` each way when given."""
+def make_link(a: str, cidr_a: str, b: str, cidr_b: str, transit: str, setting: wan.Wan) -> None:
+    """The routers of sites ``a`` and ``b`` forward to each other over ``transit`` (a /31), as slow and as lossy as ``setting`` says.
+
+    A link that differs in nothing else is told so while it is used.
+    """
+    if _cable_fault(a, cidr_a, b, cidr_b) is None:
+        wan.change(link_name(a, b), setting)
+        return
     remove_link(a, b)
     left, right = ipaddress.ip_network(transit)[0], ipaddress.ip_network(transit)[1]
     ns_a, ns_b, to_b, to_a = router_namespace(a), router_namespace(b), peer_interface(b), peer_interface(a)
     for namespace, site in ((ns_a, a), (ns_b, b)):
         if not _namespace_exists(namespace):
             raise Refused(f"Site {site} has no router namespace {namespace}; run the command again, it will be repaired first.")
-    must(["ip", "-n", ns_a, "link", "add", to_b, "type", "veth", "peer", "name", to_a, "netns", ns_b])
+    wan.start(link_name(a, b), (ns_a, to_b), (ns_b, to_a), setting)
     for namespace, device, mine, peer, cidr in ((ns_a, to_b, left, right, cidr_b), (ns_b, to_a, right, left, cidr_a)):
         must(["ip", "-n", namespace, "address", "add", f"{mine}/31", "dev", device])
-        must(["ip", "-n", namespace, "link", "set", device, "up"])
-        if rate_mbit:
-            shape = ["tbf", "rate", f"{rate_mbit}mbit", "burst", f"{max(rate_mbit * 1000, 16000)}b", "latency", "50ms"]
-            must(["tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", *shape])
+        must(["ip", "-n", namespace, "link", "set", device, "txqueuelen", str(_WAITING_PACKETS), "up"])
         must(["ip", "-n", namespace, "route", "replace", cidr, "via", str(peer), "dev", device])
 
 
-def link_fault(a: str, cidr_a: str, b: str, cidr_b: str, rate_mbit: int | None) -> str | None:
+def link_fault(a: str, cidr_a: str, b: str, cidr_b: str, setting: wan.Wan) -> str | None:
     """What of ``make_link`` is not there or differs, in words; None when all is right."""
+    return _cable_fault(a, cidr_a, b, cidr_b) or wan.fault(link_name(a, b), setting)
+
+
+def _cable_fault(a: str, cidr_a: str, b: str, cidr_b: str) -> str | None:
     for here, there, cidr in ((a, b, cidr_b), (b, a, cidr_a)):
         namespace, name = router_namespace(here), peer_interface(there)
         device = _device(name, namespace) if _namespace_exists(namespace) else None
         if device is None:
             return f"no cable from {here} to {there}"
-        if device.get("operstate") != "UP":
+        if "UP" not in device.get("flags", []):
             return f"cable from {here} to {there} is down"
         routes = json.loads(must(["ip", "-n", namespace, "-json", "route", "show", cidr]) or "[]")
         if not any(route.get("dev") == name for route in routes):
             return f"no route from {here} to {there}"
-        shaped = [q for q in json.loads(must(["tc", "-n", namespace, "-json", "qdisc", "show", "dev", name])) if q["kind"] == "tbf"]
-        rate = round(shaped[0]["options"]["rate"] * 8 / 1e6) if shaped else None
-        if rate != rate_mbit:
-            return f"rate from {here} to {there} is {f'{rate} Mbit/s' if rate else 'not limited'}"
-    return None
+    return None if wan.ask(link_name(a, b)) is not None else f"no relay between {a} and {b}"
 
 
 def remove_link(a: str, b: str) -> None:
     """No cable joins the routers of ``a`` and ``b``; its routes went with it."""
+    wan.end(link_name(a, b))
     for here, there in ((a, b), (b, a)):
         if _namespace_exists(router_namespace(here)):
             run(["ip", "-n", router_namespace(here), "link", "delete", peer_interface(there)])

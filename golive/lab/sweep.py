@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from golive.errors import Refused
-from golive.lab import podman, sites
+from golive.lab import podman, sites, wan
 from golive.lab.commands import must, run
 
 __all__ = ["leftovers", "strangers", "sweep"]
@@ -38,7 +38,7 @@ def sweep(env: str, owner: str) -> list[str]:
 def leftovers(env: str) -> list[str]:
     """Names of what still exists of ``env``: containers, networks, namespaces, cables and filters."""
     found = [name for name, _ in _containers(env)] + [name for name, _, _ in _networks(env)]
-    return found + _namespaces(env) + _devices(env) + _tables(env)
+    return found + wan.names(f"dwcp-{env}-") + _namespaces(env) + _devices(env) + _tables(env)
 
 
 def strangers(env: str, owner: str, declared: set[str]) -> list[str]:
@@ -48,6 +48,9 @@ def strangers(env: str, owner: str, declared: set[str]) -> list[str]:
 
 def _plumbing(env: str) -> list[str]:
     removed = []
+    for link in wan.names(f"dwcp-{env}-"):
+        wan.end(link)
+        removed.append(link)
     for namespace in _namespaces(env):
         must(["ip", "netns", "delete", namespace])
         removed.append(namespace)

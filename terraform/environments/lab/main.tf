@@ -37,6 +37,6 @@ module "ops" {
 module "wan" {
   source = "../../modules/wan"
 
-  sites     = { for name, cidr in var.sites : name => { network = module.site[name].network, cidr = cidr } }
-  rate_mbit = var.rate_mbit
+  sites = { for name, cidr in var.sites : name => { network = module.site[name].network, cidr = cidr } }
+  link  = var.link
 }

@@ -47,8 +47,17 @@ variable "memory_mb" {
   default     = 2560
 }
 
-variable "rate_mbit" {
-  description = "Rate of every WAN link each way in Mbit/s; null for no limit."
-  type        = number
-  default     = null
+variable "link" {
+  description = "What every WAN link does, each way: delay there and back and its jitter in ms, rate in Mbit/s, loss in percent, queue in bytes/1000."
+  type = object({
+    rtt_ms       = optional(number)
+    jitter_ms    = optional(number)
+    rate_mbit    = optional(number)
+    loss_percent = optional(number)
+    queue_kb     = optional(number)
+  })
+  default = {
+    rtt_ms    = 20
+    rate_mbit = 1000
+  }
 }

@@ -18,10 +18,14 @@ locals {
 resource "dwcp_wan_link" "this" {
   for_each = local.links
 
-  a         = var.sites[each.value.a].network
-  b         = var.sites[each.value.b].network
-  cidr_a    = var.sites[each.value.a].cidr
-  cidr_b    = var.sites[each.value.b].cidr
-  transit   = each.value.transit
-  rate_mbit = var.rate_mbit
+  a            = var.sites[each.value.a].network
+  b            = var.sites[each.value.b].network
+  cidr_a       = var.sites[each.value.a].cidr
+  cidr_b       = var.sites[each.value.b].cidr
+  transit      = each.value.transit
+  rtt_ms       = var.link.rtt_ms
+  jitter_ms    = var.link.jitter_ms
+  rate_mbit    = var.link.rate_mbit
+  loss_percent = var.link.loss_percent
+  queue_kb     = var.link.queue_kb
 }

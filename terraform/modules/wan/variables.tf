@@ -17,13 +17,27 @@ variable "transit_cidr" {
   }
 }
 
-variable "rate_mbit" {
-  description = "Rate of every link each way in Mbit/s; null for no limit."
-  type        = number
-  default     = null
+variable "link" {
+  description = "What every link does, each way: delay there and back and its jitter in ms, rate in Mbit/s, loss in percent, queue in bytes/1000."
+  type = object({
+    rtt_ms       = optional(number)
+    jitter_ms    = optional(number)
+    rate_mbit    = optional(number)
+    loss_percent = optional(number)
+    queue_kb     = optional(number)
+  })
+  default = {}
 
   validation {
-    condition     = var.rate_mbit == null ? true : var.rate_mbit >= 1 && floor(var.rate_mbit) == var.rate_mbit
+    condition     = var.link.rate_mbit == null ? true : var.link.rate_mbit >= 1 && floor(var.link.rate_mbit) == var.link.rate_mbit
     error_message = "rate_mbit must be a whole number of Mbit/s, at least 1; leave it out for no limit."
+  }
+  validation {
+    condition     = var.link.loss_percent == null ? true : var.link.loss_percent >= 0 && var.link.loss_percent <= 100
+    error_message = "loss_percent must be from 0 to 100."
+  }
+  validation {
+    condition     = var.link.jitter_ms == null ? true : var.link.jitter_ms >= 0 && var.link.jitter_ms <= coalesce(var.link.rtt_ms, 0) / 2
+    error_message = "jitter_ms must be from 0 to half of rtt_ms."
   }
 }

@@ -38,8 +38,35 @@ run "a_rate_below_one_is_refused" {
   command = plan
 
   variables {
-    rate_mbit = 0.5
+    link = { rate_mbit = 0.5 }
   }
 
-  expect_failures = [var.rate_mbit]
+  expect_failures = [var.link]
+}
+
+run "more_jitter_than_delay_is_refused" {
+  command = plan
+
+  variables {
+    link = { rtt_ms = 10, jitter_ms = 6 }
+  }
+
+  expect_failures = [var.link]
+}
+
+run "links_do_what_is_asked_and_nothing_more" {
+  command = apply
+
+  variables {
+    link = { rtt_ms = 40, rate_mbit = 200, loss_percent = 0.5 }
+  }
+
+  assert {
+    condition     = alltrue([for link in dwcp_wan_link.this : link.rtt_ms == 40 && link.rate_mbit == 200 && link.loss_percent == 0.5])
+    error_message = "every link has the delay, rate and loss asked for"
+  }
+  assert {
+    condition     = alltrue([for link in dwcp_wan_link.this : link.jitter_ms == null && link.queue_kb == null])
+    error_message = "what was not asked for is absent"
+  }
 }
