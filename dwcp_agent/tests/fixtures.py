@@ -102,8 +102,9 @@ class Agent:
             return answer
 
     def files(self) -> list[str]:
-        """Every file of the store, temporary ones too."""
-        return sorted(str(path.relative_to(self.store)) for path in self.store.rglob("*") if path.is_file())
+        """Every file of the store, temporary ones too; but for kept manifests."""
+        found = (path.relative_to(self.store) for path in self.store.rglob("*") if path.is_file())
+        return sorted(str(path) for path in found if path.parts[0] != ".manifests")
 
 
 def agent_settings(store: Path, files: Files, **more: Any) -> dict[str, Any]:

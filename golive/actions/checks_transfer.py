@@ -17,11 +17,15 @@ from golive.fleet.model import Host
 __all__ = ["ChecksTransfer"]
 
 _TLS = "/etc/dwcp/tls"
+_STORE = "/var/lib/dwcp/store"
 
 
 @action
 class ChecksTransfer(Check):
-    """``dwcp send`` of random and zero pages to the next site's first host; the receipt's SHA-256 must be the file's own."""
+    """``dwcp send`` of random and zero pages to the next site's first host; the file there must have the SHA-256 of the file here.
+
+    Both are computed by the hosts' own ``sha256sum``: neither agent is believed.
+    """
 
     name = "checks.transfer"
 
@@ -55,7 +59,9 @@ class ChecksTransfer(Check):
                     f"{host.name}: sending {mib} MiB to {target.name} failed: {said[-1] if said else f'exit {got.rc}'}", host=host.name
                 )
             receipt, expected = json.loads(lines[0]), json.loads(lines[1])["expected"]
-            if receipt.get("sha256") != expected:
+            stored = f"{_STORE}/agent.{host.name}/functional/{host.name}"
+            there = shell.run(target, command(target, "sha256sum", stored), timeout_s=120)
+            if there.rc != 0 or there.stdout.decode(errors="replace").split()[:1] != [expected]:
                 raise Refused(f"{host.name}: {target.name} committed other content than was sent", host=host.name)
             return f"{receipt.get('bytes')} bytes to {target.name} in {receipt.get('seconds')} s"
 

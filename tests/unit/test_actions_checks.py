@@ -259,21 +259,23 @@ def test_smoke_tests_notice_a_host_that_is_wrong(step: Step, monkeypatch: pytest
 # -- checks.transfer --------------------------------------------------------------------------------------------------------------
 
 
-def _transfer(step: Step, receipt: Callable[[Call], Completed]) -> Any:
+def _transfer(step: Step, receipt: Callable[[Call], Completed], stored: Callable[[Call], Completed] | None = None) -> Any:
+    """``receipt`` answers ``dwcp send``, ``stored`` the ``sha256sum`` of what arrived."""
     step.slots()
-    step.hosts.special = receipt
+    right = Completed(0, f"{'e' * 64}  a-file\n".encode(), b"")
+    step.hosts.special = lambda call: receipt(call) if call.words[0] == "sh" else stored(call) if stored else right
     return named("checks.transfer").apply(step.ctx({"release": "candidate", "size_mib": 4}), {})
 
 
-def _sent(committed: str = "e" * 64, *, rc: int = 0, stderr: bytes = b"", receipt: bool = True) -> Completed:
-    said = [json.dumps({"sha256": committed, "bytes": 9, "seconds": 0.1})] if receipt else []
+def _sent(*, rc: int = 0, stderr: bytes = b"", receipt: bool = True) -> Completed:
+    said = [json.dumps({"bytes": 9, "seconds": 0.1})] if receipt else []
     return Completed(rc, "\n".join([*said, json.dumps({"expected": "e" * 64})]).encode(), stderr)
 
 
 def test_each_site_sends_to_the_next_with_the_candidates_program(step: Step) -> None:
     outcome = _transfer(step, lambda call: _sent())
     assert outcome.verdict is Verdict.PASS and set(outcome.data["hosts"]) == set(GATEWAYS)
-    scripts = {call.host: call.words[-1] for call in step.hosts.calls}
+    scripts = {call.host: call.words[-1] for call in step.hosts.calls if call.words[0] == "sh"}
     for host, target in (("ams-1", "nyc-1"), ("nyc-1", "ams-1")):
         assert f"/opt/dwcp/releases/{NEW}/bin/dwcp send" in scripts[host]
         assert f"https://{step.fleet.named(target).address}:7410/functional/{host} " in scripts[host]
@@ -282,7 +284,6 @@ def test_each_site_sends_to_the_next_with_the_candidates_program(step: Step) -> 
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (_sent("0" * 64), "committed other content than was sent"),
         (_sent(rc=1, stderr=b"first\nstream broke off", receipt=False), "stream broke off"),
         (_sent(receipt=False), "failed"),
     ],
@@ -290,6 +291,19 @@ def test_each_site_sends_to_the_next_with_the_candidates_program(step: Step) -> 
 def test_a_transfer_that_did_not_arrive_whole_fails(step: Step, said: Completed, why: str) -> None:
     outcome = _transfer(step, lambda call: said if call.host == "nyc-1" else _sent())
     assert outcome.verdict is Verdict.FAIL and "nyc-1: " in outcome.summary and why in outcome.summary
+
+
+@pytest.mark.parametrize("there", [Completed(0, b"0" * 64, b""), Completed(0, b"", b""), Completed(1, b"e" * 64, b"no such file")])
+def test_what_arrived_is_hashed_where_it_arrived(step: Step, there: Completed) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def stored(call: Call) -> Completed:
+        asked.append((call.host, call.words[-1]))
+        return there if call.host == "nyc-1" else Completed(0, b"e" * 64, b"")
+
+    outcome = _transfer(step, lambda call: _sent(), stored)
+    assert outcome.verdict is Verdict.FAIL and "ams-1: nyc-1 committed other content than was sent" in outcome.summary
+    assert ("nyc-1", "/var/lib/dwcp/store/agent.ams-1/functional/ams-1") in asked
 
 
 def test_a_silent_sender_does_not_pass(step: Step) -> None:

@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     send.add_argument("url", help="https://HOST:PORT/NAME")
     send.add_argument("--session", help="session id; a gateway picks the release by it")
     send.add_argument("--streams", type=int, default=4)
+    send.add_argument(
+        "--baseline", type=Path, metavar="FILE", help="what the receiver has under this name now, on this side: less is sent then"
+    )
+    send.add_argument(
+        "--patience", type=float, default=60.0, metavar="S", help="give up when nothing moved for so long; run it again to go on"
+    )
     send.set_defaults(run=_send)
 
     status = verbs.add_parser("status", help="which release answers, and what it does")

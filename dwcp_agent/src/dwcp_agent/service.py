@@ -33,7 +33,9 @@ from dwcp_agent.store.store import Store
 from dwcp_agent.telemetry.metrics import AgentMetrics
 from dwcp_agent.threads import Threads
 from dwcp_agent.transport.buffers import make_buffers
+from dwcp_agent.transport.inbound import InboundTable
 from dwcp_agent.transport.receiver import DataServer, ReceiverLimits
+from dwcp_agent.transport.resumable import ResumableStreams
 from dwcp_agent.transport.transfer import TransferTable
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ class Service:
             sessions=SessionTable(limits.max_sessions),
             tickets=TicketIssuer(boot_id, limits.ticket_ttl_s),
             transfers=TransferTable(store, limits.max_streams, limits.max_transfer_bytes),
+            inbound=InboundTable(store, limits.max_streams, limits.max_transfer_bytes),
             store=store,
             codec=codec,
             threads=threads,
@@ -154,6 +157,7 @@ class Service:
             context.threads,
             context.metrics,
             ReceiverLimits(self.config.streams, limits.max_streams, limits.stall_timeout_s, limits.idle_timeout_s),
+            ResumableStreams(context.tickets, context.inbound, context.metrics, limits.stall_timeout_s, delay),
             delay,
         )
         self._data.start()
@@ -177,6 +181,7 @@ class Service:
         while True:
             await asyncio.sleep(_REAP_EVERY_S)
             self.context.transfers.reap(self.config.limits.stall_timeout_s)
+            self.context.inbound.reap(self.config.limits.stall_timeout_s)
             if self.context.buffers.idle_s() >= TRIM_AFTER_S:
                 freed = await asyncio.get_running_loop().run_in_executor(self.context.codec, self.context.buffers.trim)
                 log.event("trimmed", bytes=freed)
@@ -195,14 +200,15 @@ class Service:
         context, limits = self.context, self.config.limits
         context.draining = True
         notify("STOPPING=1")
-        log.event("draining", transfers=context.transfers.running(), requests=context.in_flight)
+        log.event("draining", transfers=context.running(), requests=context.in_flight)
         begun = time.monotonic()
         deadline = begun + limits.drain_timeout_s
         quiet_at = begun + limits.drain_grace_s
-        while time.monotonic() < deadline and (time.monotonic() < quiet_at or context.in_flight or context.transfers.running()):
+        while time.monotonic() < deadline and (time.monotonic() < quiet_at or context.in_flight or context.running()):
             await asyncio.sleep(_POLL_S)
-        cut = context.transfers.running()
-        context.transfers.fail_all("The agent stopped before the transfer was complete.")
+        cut = context.running()
+        for transfers in (context.transfers, context.inbound):
+            transfers.fail_all("The agent stopped before the transfer was complete.")
         log.event("stopped", cut=cut, drained_s=round(time.monotonic() - begun, 3))
         await self._cleanup.aclose()
 

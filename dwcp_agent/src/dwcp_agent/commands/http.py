@@ -14,7 +14,7 @@ from dwcp_agent.config import Tls
 from dwcp_agent.errors import BadInput, Refused, Unreachable
 from dwcp_agent.security.tls import client_context
 
-__all__ = ["Endpoint", "OtherSlot", "parse_url", "request", "tls_of"]
+__all__ = ["Endpoint", "OtherSlot", "fetch", "parse_url", "request", "tls_of"]
 
 
 @dataclass(frozen=True)
@@ -58,25 +58,36 @@ def request(
     endpoint: Endpoint, context: ssl.SSLContext, method: str, path: str, headers: dict[str, str] | None = None, timeout_s: float = 10.0
 ) -> dict[str, Any]:
     """The JSON object of the answer. Raises Unreachable when none came, Refused with the answer's code and message when it is an error."""
+    _, body = fetch(endpoint, context, method, path, headers, timeout_s)
+    return _object(body)
+
+
+def fetch(
+    endpoint: Endpoint, context: ssl.SSLContext, method: str, path: str, headers: dict[str, str] | None = None, timeout_s: float = 10.0
+) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a good answer. Raises as :func:`request` does."""
     connection = http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=timeout_s, context=context)
     try:
         connection.request(method, path, headers=headers or {})
         response = connection.getresponse()
-        status, body = response.status, response.read()
+        status, body, told = response.status, response.read(), dict(response.headers.items())
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
         raise Unreachable(f"{endpoint} did not answer: {reason}.") from None
     finally:
         connection.close()
+    if status < 400:
+        return told, body
+    fields = _object(body)
+    if status == 421 and isinstance(control := fields.get("control"), dict) and type(control.get("port")) is int:
+        raise OtherSlot(Endpoint(endpoint.host, control["port"], endpoint.path))
+    code, message = str(fields.get("error", "http")), str(fields.get("message", f"HTTP {status}"))
+    raise Refused(f"{endpoint} refused ({code}, {status}): {message}", code=code, status=status)
+
+
+def _object(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body)
     except ValueError:
-        fields = {}
-    if not isinstance(fields, dict):
-        fields = {}
-    if status == 421 and isinstance(control := fields.get("control"), dict) and type(control.get("port")) is int:
-        raise OtherSlot(Endpoint(endpoint.host, control["port"], endpoint.path))
-    if status >= 400:
-        code, message = str(fields.get("error", "http")), str(fields.get("message", f"HTTP {status}"))
-        raise Refused(f"{endpoint} refused ({code}, {status}): {message}", code=code, status=status)
-    return fields
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -18,6 +18,7 @@ from dwcp_agent.store.store import Store
 from dwcp_agent.telemetry.metrics import AgentMetrics
 from dwcp_agent.threads import Threads
 from dwcp_agent.transport.buffers import Buffers
+from dwcp_agent.transport.inbound import InboundTable
 from dwcp_agent.transport.transfer import TransferTable
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Context:
     sessions: SessionTable
     tickets: TicketIssuer
     transfers: TransferTable
+    inbound: InboundTable
     store: Store
     codec: Executor
     threads: Threads
@@ -48,6 +50,10 @@ class Context:
     draining: bool = False
     in_flight: int = 0
     puts: int = 0
+
+    def running(self) -> int:
+        """Transfers of either protocol that have not ended."""
+        return self.transfers.running() + self.inbound.running()
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)

@@ -11,6 +11,7 @@ from dwcp_agent import log
 from dwcp_agent.control.context import CONTEXT, caller
 from dwcp_agent.errors import Refused
 from dwcp_agent.sessions.ticket import check_session_id
+from dwcp_agent.transport.resumable import PROTOCOL
 
 __all__ = ["open_session"]
 
@@ -32,5 +33,6 @@ async def open_session(request: web.Request) -> web.Response:
         "ticket": ticket,
         "data": {"host": context.config.data_host, "port": context.ports.data},
         "expires": expires,
+        "protocol": PROTOCOL,
     }
     return web.Response(status=201, content_type="application/json", text=json.dumps(body))

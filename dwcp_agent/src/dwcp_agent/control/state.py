@@ -54,7 +54,7 @@ async def status(request: web.Request) -> web.Response:
         "site": context.config.site,
         "status": "draining" if context.draining else "ok",
         "sessions": context.sessions.count(time.time()),
-        "transfers": context.transfers.running(),
+        "transfers": context.running(),
         "requests": context.in_flight,
         "features": features.report(),
         "affinity": context.threads.report(),

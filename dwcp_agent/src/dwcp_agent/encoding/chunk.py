@@ -1,4 +1,4 @@
-"""One chunk to what goes on the wire, and back."""
+"""One chunk to what goes on the wire, and back; alone, or beside the same place of a baseline."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from dwcp_agent._native import is_zero
 from dwcp_agent.errors import ProtocolError
 from dwcp_agent.transport.frame import Buffer, Flag
 
-__all__ = ["decode_chunk", "decompress", "encode_chunk"]
+__all__ = ["decode_chunk", "decode_delta", "decompress", "encode_chunk", "encode_delta"]
 
 LEVEL = 1
+DELTA_LEVEL = 3
+"""What is left of a changed place is little, and the old content beside it makes it less: the processor is not what limits here."""
 WORTH_IT = 0.97
 """A chunk that does not shrink below this share of its size goes raw: decompressing would cost the receiver more than the bytes."""
 _MAX_WINDOW = 8 << 20
@@ -39,14 +41,45 @@ def decode_chunk(flags: int, payload: Buffer, raw_length: int) -> Buffer | None:
         return None
     if flags == Flag.RAW:
         return payload
+    if flags != Flag.ZSTD:
+        raise ProtocolError("Content that stands for a baseline's came where none was agreed on.")
     chunk = decompress(payload, raw_length)
     if len(chunk) != raw_length:
         raise ProtocolError(f"A chunk of {raw_length} bytes was announced, {len(chunk)} came.")
     return chunk
 
 
+def encode_delta(chunk: Buffer, base: Buffer) -> tuple[Flag, Buffer]:
+    """As :func:`encode_chunk`, where the receiver has ``base``: what the baseline has at the same place, not empty."""
+    if is_zero(chunk):
+        return Flag.ZERO, b""
+    packed: bytes = zstandard.ZstdCompressor(level=DELTA_LEVEL, dict_data=_before(base), write_content_size=True).compress(chunk)
+    if len(packed) < len(chunk) * WORTH_IT:
+        return Flag.DELTA, packed
+    return Flag.RAW, chunk
+
+
+def decode_delta(payload: Buffer, raw_length: int, base: Buffer) -> bytes:
+    """The chunk that ``payload`` stands for beside ``base``. Raises ProtocolError when it does not stand for ``raw_length`` bytes."""
+    chunk = _unpack(payload, raw_length, zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW, dict_data=_before(base)))
+    if len(chunk) != raw_length:
+        raise ProtocolError(f"A chunk of {raw_length} bytes was announced, {len(chunk)} came.")
+    return chunk
+
+
+def _before(base: Buffer) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(bytes(base), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
 def decompress(payload: Buffer, limit: int) -> bytes:
     """``payload``, one zstd frame, decompressed to at most ``limit`` bytes; nothing larger is ever allocated. Raises ProtocolError."""
+    decompressor = getattr(_local, "decompressor", None)
+    if decompressor is None:
+        decompressor = _local.decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+    return _unpack(payload, limit, decompressor)
+
+
+def _unpack(payload: Buffer, limit: int, decompressor: zstandard.ZstdDecompressor) -> bytes:
     try:
         parameters = zstandard.get_frame_parameters(payload)
         announced = parameters.content_size
@@ -55,9 +88,6 @@ def decompress(payload: Buffer, limit: int) -> bytes:
             raise ProtocolError(f"Compressed content announces {announced} bytes, more than {limit}.")
         if parameters.window_size > _MAX_WINDOW and unknown:
             raise ProtocolError("Compressed content asks for too large a window.")
-        decompressor = getattr(_local, "decompressor", None)
-        if decompressor is None:
-            decompressor = _local.decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
         content: bytes = decompressor.decompress(payload, max_output_size=max(limit, 1), allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise ProtocolError(f"Compressed content is not one valid zstd frame: {error}.") from None

@@ -12,14 +12,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dwcp_agent.encoding.manifest import Manifest
 from dwcp_agent.errors import BadInput, Corrupt, Refused
 from dwcp_agent.security.identity import Identity
+from dwcp_agent.store.manifests import load_manifest, read_manifest, save_manifest
 from dwcp_agent.store.names import parts_of
+from dwcp_agent.store.partial import Partial, partial_key, purge
 
-__all__ = ["Incoming", "Receipt", "Store"]
+__all__ = ["Incoming", "Receipt", "Store", "refusal"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_BACK_BYTES = 1 << 20
+PARTIAL_KEEP_S = 24 * 3600.0
+MAX_PARTIALS = 16
+"""How long, and for how many transfers, content waits for a sender that went away."""
 
 Spoil = Callable[[int, int], None]
 """Called with a descriptor and its size after the last check of what came in and before the final verification, by a defective build."""
@@ -44,15 +50,16 @@ class Store:
             raise BadInput(f"store: {root}: {error.strerror}.") from None
         partial = f".partial-{slot}"
         try:
-            self._partial = _make_directory(self._root, partial)
-            for leftover in os.listdir(self._partial):  # noqa: PTH208 - a descriptor, not a path
-                os.unlink(leftover, dir_fd=self._partial)
+            self._partial = make_directory(self._root, partial)
+            purge(self._partial, PARTIAL_KEEP_S, MAX_PARTIALS)
+            self._manifests = make_directory(self._root, ".manifests")
         except OSError as error:
             os.close(self._root)
             raise BadInput(f"store: {root / partial}: {error.strerror}.") from None
 
     def close(self) -> None:
         """Closes the store; nothing may be in flight."""
+        os.close(self._manifests)
         os.close(self._partial)
         os.close(self._root)
 
@@ -64,11 +71,25 @@ class Store:
         try:
             descriptor = os.open(temporary, flags, 0o640, dir_fd=self._partial)
         except OSError as error:
-            raise _refusal(error) from None
+            raise refusal(error) from None
         return Incoming(self, owner, parts, temporary, descriptor)
 
     def read(self, owner: Identity, name: str, limit: int) -> bytes | None:
         """Content of ``name``, None when there is none. Raises Refused when it is larger than ``limit`` or not a file."""
+        descriptor = self.open(owner, name)
+        if descriptor is None:
+            return None
+        try:
+            size = os.fstat(descriptor).st_size
+            if size > limit:
+                raise Refused(f"The object has {size} bytes, more than {limit}.", code="too-large", status=413)
+            with os.fdopen(os.dup(descriptor), "rb") as file:
+                return file.read(limit)
+        finally:
+            os.close(descriptor)
+
+    def open(self, owner: Identity, name: str) -> int | None:
+        """A descriptor of ``name``, for reading; None when there is none. Raises Refused when it is not a file."""
         parts = parts_of(name)
         try:
             with self._walk(owner, parts[:-1], make=False) as directory:
@@ -79,23 +100,75 @@ class Store:
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
                 raise Refused("The name does not lead to a file.", code="not-a-file", status=409) from None
             raise
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise Refused("The name does not lead to a file.", code="not-a-file", status=409)
-            if status.st_size > limit:
-                raise Refused(f"The object has {status.st_size} bytes, more than {limit}.", code="too-large", status=413)
-            with os.fdopen(os.dup(descriptor), "rb") as file:
-                return file.read(limit)
-        finally:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
+            raise Refused("The name does not lead to a file.", code="not-a-file", status=409)
+        return descriptor
+
+    def resume(self, owner: Identity, token: str, name: str, size: int) -> Partial:
+        """What is there of the transfer that ``owner`` calls ``token``. Raises BadInput for a name that cannot be, Refused."""
+        parts_of(name)
+        try:
+            return Partial.opened(self._partial, partial_key(owner, token), name, size)
+        except OSError as error:
+            raise refusal(error) from None
+
+    def purge_partials(self, busy: frozenset[str]) -> int:
+        """Partial content whose sender did not come back goes, unless its key is in ``busy``; says of how many files."""
+        return purge(self._partial, PARTIAL_KEEP_S, MAX_PARTIALS, busy)
+
+    def commit(self, owner: Identity, name: str, partial: Partial, wanted: str) -> Manifest:
+        """Makes complete partial content durable, verifies it and gives it its name, in this order.
+
+        The manifest is computed from the file as read back after fsync. Raises Corrupt when its id is not ``wanted``: nothing is kept then;
+        Refused when the name is taken by a directory or the disk is full.
+        """
+        parts = parts_of(name)
+        try:
+            if self._spoil is not None:
+                self._spoil(partial.content, os.fstat(partial.content).st_size)
+            os.fsync(partial.content)
+            found = read_manifest(partial.content)
+            if found.id != wanted:
+                partial.remove()
+                raise Corrupt(f"The content has the id {found.id}, not {wanted} as announced.")
+            with self._walk(owner, parts[:-1], make=True) as directory:
+                os.rename(f"{partial.key}.content", parts[-1], src_dir_fd=self._partial, dst_dir_fd=directory)
+                os.fsync(directory)
+            save_manifest(self._manifests, f"{owner.directory}/{name}", partial.content, found)
+            partial.remove()
+            return found
+        except OSError as error:
+            raise refusal(error) from None
+
+    def manifest(self, owner: Identity, name: str, *, compute: bool) -> tuple[int, Manifest] | None:
+        """``name`` for reading, and its manifest: the one written at its commit, if nobody changed it since.
+
+        Without one it is computed with ``compute`` (a second for some gigabytes) and otherwise, like for no such name, None is returned.
+        The descriptor is the caller's to close. Raises Refused when it is not a file.
+        """
+        descriptor = self.open(owner, name)
+        if descriptor is None:
+            return None
+        try:
+            found = load_manifest(self._manifests, f"{owner.directory}/{name}", descriptor)
+            if found is None and compute:
+                found = read_manifest(descriptor)
+                save_manifest(self._manifests, f"{owner.directory}/{name}", descriptor, found)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if found is None:
+            os.close(descriptor)
+            return None
+        return descriptor, found
 
     @contextlib.contextmanager
     def _walk(self, owner: Identity, parts: tuple[str, ...], *, make: bool) -> Iterator[int]:
         current = os.dup(self._root)
         try:
             for part in (owner.directory, *parts):
-                below = _make_directory(current, part) if make else os.open(part, _DIRECTORY, dir_fd=current)
+                below = make_directory(current, part) if make else os.open(part, _DIRECTORY, dir_fd=current)
                 os.close(current)
                 current = below
             yield current
@@ -119,7 +192,7 @@ class Incoming:
         try:
             os.ftruncate(self._descriptor, size)
         except OSError as error:
-            raise _refusal(error) from None
+            raise refusal(error) from None
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Writes all of ``data`` at ``offset``; safe from several threads. Raises Refused when the disk is full or fails."""
@@ -130,7 +203,7 @@ class Incoming:
                 offset += written
                 view = view[written:]
         except OSError as error:
-            raise _refusal(error) from None
+            raise refusal(error) from None
 
     def commit(self, sha256: str) -> Receipt:
         """Makes the content durable, verifies it and gives it its name, in this order.
@@ -152,7 +225,7 @@ class Incoming:
                 os.fsync(directory)
             return Receipt(found, size)
         except OSError as error:
-            raise _refusal(error) from None
+            raise refusal(error) from None
         finally:
             self.discard()
 
@@ -176,7 +249,7 @@ class Incoming:
         return digest.hexdigest()
 
 
-def _refusal(error: OSError) -> Refused:
+def refusal(error: OSError) -> Refused:
     """What a caller is told about a failing store."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Refused("The store's disk is full.", code="disk-full", status=507)
@@ -185,7 +258,7 @@ def _refusal(error: OSError) -> Refused:
     return Refused(f"The store cannot be written: {error.strerror}.", code="io", status=500)
 
 
-def _make_directory(parent: int, name: str) -> int:
+def make_directory(parent: int, name: str) -> int:
     """Opens directory ``name`` below ``parent``; when it has to be made, the entry is durable before this returns."""
     try:
         return os.open(name, _DIRECTORY, dir_fd=parent)

@@ -11,7 +11,7 @@
     28      4     raw length: bytes of the file that this frame stands for
     32      4     CRC-32C of the 32 bytes before, then of the payload
 
-All numbers are big-endian.
+All numbers are big-endian. What frames say to each other is in ``docs/protocol.md``.
 """
 
 from __future__ import annotations
@@ -66,19 +66,29 @@ class Kind(enum.IntEnum):
     END = 4
     RECEIPT = 5
     ERROR = 6
+    STATE = 7
+    """What the receiver has already; its answer to a HELLO of protocol 2."""
+    ACK = 8
+    """How many of the stream's DATA frames are written; protocol 2."""
 
 
-class Flag(enum.IntFlag):
+class Flag(enum.IntEnum):
     """How the payload of a DATA frame stands for its chunk."""
 
     RAW = 0
     ZSTD = 1
     ZERO = 2
     """The chunk is all zeros; there is no payload."""
+    SAME = 3
+    """The chunk is what the baseline has at the same place; there is no payload. Protocol 2."""
+    DELTA = 4
+    """zstd, with what the baseline has at the same place as the content before it. Protocol 2."""
 
 
 _KINDS = frozenset(int(kind) for kind in Kind)
-_DATA_FLAGS = frozenset({0, 1, 2})
+_DATA_FLAGS = frozenset(int(flag) for flag in Flag)
+_EMPTY = frozenset({int(Flag.ZERO), int(Flag.SAME)})
+_SMALLER = frozenset({int(Flag.ZSTD), int(Flag.DELTA)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +145,9 @@ def parse_header(data: Buffer) -> Header:
             raise ProtocolError(f"Flags {flags} are unknown.")
         if not 0 < raw_length <= MAX_CHUNK or offset > MAX_OFFSET:
             raise ProtocolError(f"A chunk of {raw_length} bytes at {offset} is over the limits.")
-        if flags == Flag.ZERO:
+        if flags in _EMPTY:
             fits = length == 0
-        elif flags == Flag.ZSTD:
+        elif flags in _SMALLER:
             fits = 0 < length < raw_length
         else:
             fits = length == raw_length

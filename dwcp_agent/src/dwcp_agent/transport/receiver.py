@@ -27,6 +27,7 @@ from dwcp_agent.threads import Threads
 from dwcp_agent.transport.buffers import Buffers
 from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, Frame, Kind, control, parse_control
 from dwcp_agent.transport.handover import Handover, Nothing, make_handover
+from dwcp_agent.transport.resumable import PROTOCOL, ResumableStreams
 from dwcp_agent.transport.transfer import Opening, Transfer, TransferTable
 from dwcp_agent.transport.wire import Wire
 
@@ -62,6 +63,7 @@ class DataServer:
         threads: Threads,
         metrics: AgentMetrics,
         limits: ReceiverLimits,
+        resumable: ResumableStreams,
         delay: Callable[[float], None] | None = None,
     ) -> None:
         self._listener = listener
@@ -73,6 +75,7 @@ class DataServer:
         self._threads = threads
         self._metrics = metrics
         self._limits = limits
+        self._resumable = resumable
         self._delay = delay
         # Every stream there may be, and the word to each worker that it may go.
         self._waiting: Handover[socket.socket | None] = make_handover(2 * (limits.max_streams + limits.warm_streams) + 2)
@@ -197,6 +200,9 @@ class DataServer:
                     return
                 transfer_number = hello.header.transfer
                 wire.sock.settimeout(self._limits.stall_timeout_s)
+                if hello.header.kind == Kind.HELLO and parse_control(hello.payload).get("protocol") == PROTOCOL:
+                    self._resumable.converse(wire, hello, peer)
+                    continue
                 transfer = self._transfers.join(self._opening(hello, peer))
                 try:
                     self._receive(wire, transfer)

@@ -19,6 +19,9 @@ __all__ = ["DEFAULT_CHUNK", "Link", "Sending", "Sent"]
 
 DEFAULT_CHUNK = 256 * 1024
 _HASH_BLOCK = 1 << 20
+_TCP_NOTSENT_LOWAT = 25  # linux/tcp.h
+_UNSENT_BYTES = 512 * 1024
+"""What the kernel may hold that it cannot send yet. More would only be late, and be sent again by another stream when this one breaks."""
 _HASH_INLINE_BYTES = 4 << 20
 """Up to here hashing takes a few milliseconds and a thread for it is not worth starting."""
 
@@ -66,6 +69,7 @@ class Link:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
             secure = self._context.wrap_socket(sock, server_hostname=self.host)
         except (OSError, ValueError) as error:
             sock.close()

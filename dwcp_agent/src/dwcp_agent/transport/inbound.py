@@ -1,0 +1,338 @@
+"""Transfers of protocol 2 on their way in: any of their streams may end, and both ends may be killed, without anything being sent twice.
+
+What has arrived is in the store's partial content (``dwcp_agent.store.partial``); this is what knows of it while streams are there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dwcp_agent.encoding.chunk import decode_chunk, decode_delta
+from dwcp_agent.encoding.manifest import BLOCK, Manifest, block_count
+from dwcp_agent.errors import AgentError, Corrupt, ProtocolError, Refused
+from dwcp_agent.security.identity import Identity
+from dwcp_agent.store.partial import Partial, partial_key
+from dwcp_agent.store.store import Store, refusal
+from dwcp_agent.transport.frame import Buffer, Flag, Frame
+
+__all__ = ["Inbound", "InboundTable", "Intent"]
+
+Clock = Callable[[], float]
+_REMEMBER_S = 60.0
+"""How long a transfer that is over can still be asked how it ended."""
+_PURGE_EVERY_S = 60.0
+_MOST_RUNS = 300
+"""A STATE with more would be over the limit of a control frame; what it leaves out is sent again."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What a transfer is to be; every HELLO of it says the same."""
+
+    identity: Identity
+    token: str
+    name: str
+    size: int
+
+
+class Inbound:
+    """One file on its way in. Streams join, write and leave; one of them finishes."""
+
+    def __init__(self, intent: Intent, store: Store, baseline: str, clock: Clock = time.monotonic) -> None:
+        self.intent = intent
+        self.started = clock()
+        self._store = store
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._streams = 0
+        self._writing = 0
+        self._progress = self.started
+        self._failure: AgentError | None = None
+        self._done: Manifest | None = None
+        self._finishing = False
+        self._partial: Partial | None = None
+        self._baseline: int | None = None
+        self._baseline_size = 0
+        self._baseline = self._open_baseline(baseline)
+        try:
+            self._partial = store.resume(intent.identity, intent.token, intent.name, intent.size)
+        except BaseException:
+            self._close_baseline()
+            raise
+
+    @property
+    def key(self) -> str:
+        """Names its partial content."""
+        return partial_key(self.intent.identity, self.intent.token)
+
+    def join(self) -> dict[str, Any]:
+        """A stream takes part; returns the fields of its STATE. Raises what the transfer failed with."""
+        with self._changed:
+            self._raise_failure()
+            if self._done is not None:
+                self._streams += 1
+                return {"done": {"id": self._done.id, "bytes": self._done.size}}
+            if self._partial is None:
+                raise Refused("The transfer was put aside just now; begin again.", code="parked", status=409)
+            self._streams += 1
+            self._progress = self._clock()
+            return {"have": self._partial.blocks.runs(_MOST_RUNS), "baseline": self._baseline is not None}
+
+    def leave(self) -> None:
+        """A stream has ended, well or not."""
+        with self._changed:
+            self._streams -= 1
+            self._progress = self._clock()
+            if self._failure is not None and self._streams == 0:
+                self._park()
+
+    def write(self, frame: Frame) -> int:
+        """Writes what a DATA frame stands for, unless it is there; how many bytes of the file are new.
+
+        Raises ProtocolError for what is no range of this file, Refused when the disk is full.
+        """
+        offset, length = frame.header.offset, frame.header.raw_length
+        if offset % BLOCK or offset + length > self.intent.size or (length % BLOCK and offset + length != self.intent.size):
+            raise ProtocolError(f"There is no range of {length} bytes at {offset} in this transfer.")
+        first, count = offset // BLOCK, block_count(length)
+        with self._changed:
+            self._raise_failure()
+            partial = self._partial
+            if partial is None or self._finishing:
+                raise ProtocolError("A range came after the end.")
+            if partial.blocks.has(first, count):
+                return 0
+            self._writing += 1
+        fresh = 0
+        try:
+            self._put(partial.content, frame, offset, length)
+            partial.note(offset, length)
+            with self._changed:
+                fresh = partial.blocks.add(first, count)
+        except OSError as error:
+            raise refusal(error) from None
+        finally:
+            with self._changed:
+                self._writing -= 1
+                self._progress = self._clock()
+                if self._writing == 0:
+                    self._changed.notify_all()
+        return min(fresh * BLOCK, length)
+
+    def finish(self, wanted: str, stall_timeout_s: float) -> Manifest:
+        """Waits for what is missing, verifies and commits; a second call waits for the first and has its answer.
+
+        Raises Refused, Corrupt.
+        """
+        with self._changed:
+            while True:
+                self._raise_failure()
+                if self._done is not None:
+                    if self._done.id != wanted:
+                        raise Refused("The transfer ended with other content.", code="mismatch", status=409)
+                    return self._done
+                if self._partial is None:
+                    raise Refused("The transfer was put aside.", code="parked", status=409)
+                if not self._finishing and not self._writing and self._partial.blocks.there == self._partial.blocks.count:
+                    break
+                left = self._progress + stall_timeout_s - self._clock()
+                if left <= 0 and not self._finishing:
+                    raise Refused("Not every block has arrived.", code="incomplete", status=408)
+                self._changed.wait(1.0 if self._finishing else min(left, 1.0))
+            self._finishing = True
+            partial = self._partial
+        try:
+            done = self._store.commit(self.intent.identity, self.intent.name, partial, wanted)
+        except AgentError as error:
+            with self._changed:
+                self._finishing = False
+                self._partial = None if isinstance(error, Corrupt) else partial
+                self._failure = error
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            self._done, self._partial = done, None
+            self._close_baseline()
+            self._changed.notify_all()
+        return done
+
+    def fail(self, error: AgentError) -> None:
+        """Every stream learns at its next step that the transfer ends; what arrived waits for its sender to come back."""
+        with self._changed:
+            if self._done is None and self._failure is None:
+                self._failure = error
+            self._changed.notify_all()
+            if self._streams == 0:
+                self._park()
+
+    def running(self) -> bool:
+        """True when a stream takes part and the end is not reached."""
+        with self._changed:
+            return self._streams > 0 and self._done is None
+
+    def idle_s(self) -> float:
+        """Seconds since anything happened."""
+        with self._changed:
+            return self._clock() - self._progress
+
+    def replaced(self) -> bool:
+        """True when it ended well, and its name has other content by now: who sends this content again means it."""
+        with self._changed:
+            return self._done is not None and self._version() != self._done.id
+
+    def over(self, stall_timeout_s: float) -> bool:
+        """True when it can be forgotten: ended some time ago, or put aside now because its streams went away."""
+        with self._changed:
+            if self._streams:
+                return False
+            idle = self._clock() - self._progress
+            if self._done is not None:
+                return idle > _REMEMBER_S
+            if self._failure is not None or idle > stall_timeout_s:
+                self._park()
+                return True
+            return False
+
+    def _put(self, content: int, frame: Frame, offset: int, length: int) -> None:
+        flags = frame.header.flags
+        if flags == Flag.SAME:
+            self._copy(content, offset, length)
+            return
+        if flags == Flag.DELTA:
+            base = os.pread(self._base(), length, offset)
+            if not base:
+                raise ProtocolError(f"The baseline has nothing at {offset}.")
+            data: Buffer | None = decode_delta(frame.payload, length, base)
+        else:
+            data = decode_chunk(flags, frame.payload, length)
+        # Zeros need no writing: the file was made of them.
+        view = memoryview(data or b"")
+        while view:
+            written = os.pwrite(content, view, offset)
+            offset += written
+            view = view[written:]
+
+    def _copy(self, content: int, offset: int, length: int) -> None:
+        base = self._base()
+        if offset + length > self._baseline_size:
+            raise ProtocolError(f"The baseline has no {length} bytes at {offset}.")
+        end = offset + length
+        while offset < end:
+            try:
+                copied = os.copy_file_range(base, content, end - offset, offset, offset)
+            except OSError:
+                # Not between these two file systems, or not in this kernel: by hand, and a real error shows again.
+                data = os.pread(base, min(end - offset, 1 << 20), offset)
+                copied = os.pwrite(content, data, offset)
+            if not copied:
+                raise ProtocolError("The baseline became shorter.")
+            offset += copied
+
+    def _base(self) -> int:
+        if self._baseline is None:
+            raise ProtocolError("Content that stands for a baseline's came where none was agreed on.")
+        return self._baseline
+
+    def _open_baseline(self, wanted: str) -> int | None:
+        """The content of this name as it is now, if it is the version that the sender knows."""
+        found = self._current() if wanted else None
+        if found is not None and found[1].id == wanted:
+            self._baseline_size = found[1].size
+            return found[0]
+        if found is not None:
+            os.close(found[0])
+        return None
+
+    def _version(self) -> str:
+        found = self._current()
+        if found is None:
+            return ""
+        os.close(found[0])
+        return found[1].id
+
+    def _current(self) -> tuple[int, Manifest] | None:
+        with contextlib.suppress(Refused):
+            return self._store.manifest(self.intent.identity, self.intent.name, compute=False)
+        return None
+
+    def _park(self) -> None:
+        if self._partial is not None and not self._finishing:
+            self._partial.close()
+            self._partial = None
+            self._close_baseline()
+
+    def _close_baseline(self) -> None:
+        if self._baseline is not None:
+            os.close(self._baseline)
+            self._baseline = None
+
+    def _raise_failure(self) -> None:
+        if isinstance(self._failure, Corrupt):
+            raise Corrupt(self._failure.message)
+        if isinstance(self._failure, Refused):
+            raise Refused(self._failure.message, code=self._failure.code, status=self._failure.status)
+        if self._failure is not None:
+            raise Refused(self._failure.message, code="interrupted", status=409)
+
+
+class InboundTable:
+    """Transfers by identity and token."""
+
+    def __init__(self, store: Store, limit: int, max_bytes: int) -> None:
+        self._store = store
+        self._limit = limit
+        self._max_bytes = max_bytes
+        self._transfers: dict[tuple[Identity, str], Inbound] = {}
+        self._lock = threading.Lock()
+        self._purged = time.monotonic()
+
+    def join(self, intent: Intent, baseline: str) -> tuple[Inbound, dict[str, Any]]:
+        """The transfer of this intent, made or taken up by the first stream that names it, and the fields of the stream's STATE.
+
+        Raises Refused when it says something else than the streams before it, is too large, or there are too many.
+        """
+        with self._lock:
+            inbound = self._transfers.get((intent.identity, intent.token))
+            if inbound is not None and (inbound.over(float("inf")) or inbound.replaced()):
+                inbound = None
+            if inbound is None:
+                inbound = self._begin(intent, baseline)
+                self._transfers[(intent.identity, intent.token)] = inbound
+            elif inbound.intent != intent:
+                raise Refused("This stream's HELLO does not agree with the transfer's first.", code="mismatch", status=409)
+            return inbound, inbound.join()
+
+    def _begin(self, intent: Intent, baseline: str) -> Inbound:
+        if intent.size > self._max_bytes:
+            raise Refused(f"A transfer may have {self._max_bytes} bytes, not {intent.size}.", code="too-large", status=413)
+        if sum(1 for inbound in self._transfers.values() if inbound.running()) >= self._limit:
+            raise Refused(f"There are {self._limit} transfers already.", code="busy", status=503)
+        return Inbound(intent, self._store, baseline)
+
+    def running(self) -> int:
+        """Transfers that streams take part in and that have not ended."""
+        with self._lock:
+            return sum(1 for inbound in self._transfers.values() if inbound.running())
+
+    def reap(self, stall_timeout_s: float) -> None:
+        """Puts aside what nobody sends any more and forgets what is over; call it every second or so."""
+        with self._lock:
+            for key, inbound in list(self._transfers.items()):
+                if inbound.over(stall_timeout_s):
+                    del self._transfers[key]
+            if time.monotonic() - self._purged > _PURGE_EVERY_S:
+                self._purged = time.monotonic()
+                self._store.purge_partials(frozenset(inbound.key for inbound in self._transfers.values()))
+
+    def fail_all(self, reason: str) -> None:
+        """Ends every transfer; what arrived is kept."""
+        with self._lock:
+            transfers = list(self._transfers.values())
+        for inbound in transfers:
+            inbound.fail(Refused(reason, code="draining", status=503))

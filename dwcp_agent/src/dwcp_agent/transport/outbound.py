@@ -1,0 +1,476 @@
+"""Sending by protocol 2: one transfer over several streams, each of which may break, and again after both ends were killed."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dwcp_agent.encoding.manifest import block_count
+from dwcp_agent.errors import AgentError, Corrupt, ProtocolError, Refused, Unreachable
+from dwcp_agent.transport.frame import Buffer, Flag, Kind, control, parse_control
+from dwcp_agent.transport.resumable import PROTOCOL
+from dwcp_agent.transport.sender import Link
+from dwcp_agent.transport.source import Source
+from dwcp_agent.transport.units import UNIT, Baseline, Units
+from dwcp_agent.transport.wire import Wire
+
+__all__ = ["Outbound", "Progress", "Tally"]
+
+_AGAIN = frozenset({"parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid"})
+"""Refusals that a new session or a little patience may change."""
+_PAUSE_S = (0.05, 2.0)
+_VERIFY_BYTES_PER_S = 20e6
+"""The slowest disk that a receiver is given time for to verify what arrived."""
+
+
+@dataclass
+class Tally:
+    """What a transfer took. Bytes of the file, but for ``wire_bytes``: payloads and headers as they went into TLS."""
+
+    size: int
+    id: str = ""
+    wire_bytes: int = 0
+    sent_bytes: int = 0
+    """Went as content."""
+    same_bytes: int = 0
+    """Were in the receiver's baseline at the same place."""
+    zero_bytes: int = 0
+    resumed_bytes: int = 0
+    """Were at the receiver when this run began."""
+    again_bytes: int = 0
+    """Went a second time, because the stream they were on broke before the receiver said that it has them."""
+    streams: int = 0
+    broken_streams: int = 0
+
+
+Progress = Callable[[int, int, Tally], None]
+"""Called now and then with the bytes that are done, the bytes there are, and the tally."""
+
+
+@dataclass
+class _Stream:
+    wire: Wire
+    frames: int = 0
+    unacknowledged: deque[tuple[int, int]] = field(default_factory=deque)
+    """(frames until then, unit)."""
+
+
+class Outbound:
+    """One transfer. :meth:`run` does it; :meth:`abort` ends it from another thread, and a later one with the same token goes on.
+
+    Args:
+        connect: a link to the agent and a ticket, from a session opened just now. Raises Refused, Unreachable.
+        name: of the content at the receiver.
+        source: what is sent.
+        token: 32 hexadecimal digits, the same for the same content on its way to the same place.
+        baseline: what the receiver has, when asked.
+        streams: how many at once.
+        patience_s: how long nothing may move before the transfer is given up; what arrived stays at the receiver.
+        progress: told how it goes.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], tuple[Link, str]],
+        name: str,
+        source: Source,
+        *,
+        token: str,
+        baseline: Baseline | None = None,
+        streams: int = 4,
+        patience_s: float = 60.0,
+        progress: Progress | None = None,
+    ) -> None:
+        self._connect = connect
+        self._name = name
+        self._units = Units(source, baseline)
+        self._token = token
+        self._wanted_streams = max(1, min(streams, self._units.count))
+        self._patience_s = patience_s
+        self._tell = progress
+        self._number = secrets.randbits(63) | 1
+        self._link, self._ticket = connect()
+        self._tally = Tally(source.size)
+        self._changed = threading.Condition()
+        self._pending: deque[int] = deque()
+        self._open: set[int] = set()
+        """Units that the receiver has not said to have."""
+        self._held: list[int] = []
+        self._differs = False
+        self._there: list[tuple[int, int]] = []
+        self._failure: AgentError | None = None
+        self._aborted = False
+        self._wires: set[Wire] = set()
+        self._moved = time.monotonic()
+        self._first = True
+        self._sent: set[int] = set()
+
+    def run(self) -> Tally:
+        """Sends what the receiver lacks; returns when it has verified and committed the whole.
+
+        Raises Refused, Unreachable, Corrupt, Failed. But for Corrupt, the receiver keeps what it has for the next run with this token.
+        """
+        pause = _PAUSE_S[0]
+        try:
+            while True:
+                try:
+                    return self._attempt()
+                except (Unreachable, Refused) as error:
+                    self._go_on_or_raise(error)
+                    self._first = False
+                    time.sleep(pause)
+                    pause = min(2 * pause, _PAUSE_S[1])
+        finally:
+            self._link.close()
+
+    def abort(self) -> None:
+        """Ends the transfer: every stream breaks, the receiver keeps what it has."""
+        with self._changed:
+            self._aborted = True
+            wires = list(self._wires)
+            self._changed.notify_all()
+        for wire in wires:
+            wire.close()
+
+    def _attempt(self) -> Tally:
+        wire, state = self._enter()
+        if "done" not in state:
+            self._plan(state)
+            self._send_all(wire)
+            if not self._differs and self._units.baseline is not None:
+                self._tally.same_bytes = self._tally.size
+                return self._finished(self._units.baseline.manifest.id)
+            wire, state = self._enter()
+        manifest = self._units.manifest()
+        if "done" in state:
+            self._leave(wire)
+            answer = state["done"]
+        else:
+            wire.sock.settimeout(30 + self._tally.size / _VERIFY_BYTES_PER_S)
+            wire.write(control(Kind.END, self._number, {"id": manifest.id}))
+            answer = _answer(wire, Kind.RECEIPT)
+            self._leave(wire)
+        if not isinstance(answer, dict) or answer.get("id") != manifest.id or answer.get("bytes") != manifest.size:
+            raise Corrupt(f"The receiver committed something else than {manifest.id}.")
+        return self._finished(manifest.id)
+
+    def _finished(self, manifest_id: str) -> Tally:
+        self._tally.id = manifest_id
+        self._report()
+        return self._tally
+
+    def _enter(self) -> tuple[Wire, dict[str, Any]]:
+        """A stream in the transfer, and what its STATE says."""
+        wire = self._join()
+        return wire, _answer(wire, Kind.STATE)
+
+    def _join(self) -> Wire:
+        wire = self._link.take()
+        with self._changed:
+            if self._aborted:
+                wire.close()
+                raise Unreachable("The transfer was aborted.")
+            self._wires.add(wire)
+        hello = {"protocol": PROTOCOL, "ticket": self._ticket, "token": self._token, "name": self._name, "size": self._tally.size}
+        if self._units.baseline is not None:
+            hello["baseline"] = self._units.baseline.manifest.id
+        wire.write(control(Kind.HELLO, self._number, hello))
+        return wire
+
+    def _leave(self, wire: Wire) -> None:
+        with self._changed:
+            self._wires.discard(wire)
+        self._link.give(wire)
+
+    def _drop(self, wire: Wire) -> None:
+        with self._changed:
+            self._wires.discard(wire)
+        wire.close()
+
+    def _plan(self, state: dict[str, Any]) -> None:
+        """Everything is pending but what the receiver has. Raises ProtocolError for a state that cannot be."""
+        units = self._units
+        with self._changed:
+            if not state.get("baseline"):
+                units.baseline = None
+            self._there = self._runs(state)
+            # Until something differs nothing is said of what does not: when nothing does, there is nothing to send.
+            self._differs = units.baseline is None or bool(self._there) or units.baseline.manifest.size != units.source.size
+            self._pending = deque(range(units.count))
+            self._open = set(self._pending)
+            self._held = []
+            self._moved = time.monotonic()
+
+    def _runs(self, state: dict[str, Any]) -> list[tuple[int, int]]:
+        """What a STATE says to be there. Raises ProtocolError when it cannot be."""
+        count = block_count(self._tally.size)
+        if "done" in state:
+            return [(0, count)]
+        try:
+            runs = [(int(first), int(length)) for first, length in state.get("have", [])]
+        except (TypeError, ValueError):
+            raise ProtocolError("The agent's state is malformed.") from None
+        if any(first < 0 or length < 1 or first + length > count for first, length in runs):
+            raise ProtocolError("The agent claims to have what this content has not.")
+        return runs
+
+    def _send_all(self, first: Wire) -> None:
+        """Returns when the receiver has said that it has every unit, or none of them needs to be sent. Raises what it failed with."""
+        wires: list[Wire | None] = [first, *[None] * (self._wanted_streams - 1)]
+        threads = [threading.Thread(target=self._work, args=(wire,), name=f"send-{i}", daemon=True) for i, wire in enumerate(wires)]
+        self._tally.streams = max(self._tally.streams, len(threads))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.2)
+                self._report()
+        with self._changed:
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _work(self, wire: Wire | None) -> None:
+        stream = _Stream(wire) if wire is not None else None
+        lost: list[int] = []
+        pause = _PAUSE_S[0]
+        while True:
+            unit = -1
+            try:
+                if lost:
+                    stream = self._rejoin(lost)
+                    lost = []
+                task = self._next(stream)
+                if task is None:
+                    break
+                if task < 0:
+                    assert stream is not None
+                    self._flush(stream)
+                    stream = None
+                    continue
+                unit = task
+                if self._settled(unit):
+                    continue
+                if stream is None:
+                    stream = _Stream(self._join())
+                self._send(stream, unit)
+                unit = -1
+                self._hear(stream)
+                pause = _PAUSE_S[0]
+            except Exception as error:  # a thread must not die silently: the transfer would wait for its units
+                # A stream that cannot even begin again leaves what it had to the others.
+                lost = self._lost(stream, unit, lost)
+                stream = None
+                if not self._may_go_on(error):
+                    return
+                with self._changed:
+                    self._changed.wait(pause)
+                pause = min(2 * pause, _PAUSE_S[1])
+        if stream is not None:
+            self._part(stream)
+
+    def _rejoin(self, lost: list[int]) -> _Stream:
+        """A new stream, when one broke: first of all the receiver says what of ``lost`` arrived before; the rest is for whoever comes."""
+        wire = self._join()
+        try:
+            runs = self._runs(_answer(wire, Kind.STATE))
+        except AgentError:
+            self._drop(wire)
+            raise
+        with self._changed:
+            self._moved = time.monotonic()
+            self._open.difference_update(unit for unit in lost if self._units.within(unit, runs))
+            self._pending.extendleft(reversed(lost))
+            self._changed.notify_all()
+        return _Stream(wire)
+
+    def _next(self, stream: _Stream | None) -> int | None:
+        """The next unit; -1 when this stream has only to hear that its last ones arrived; None when there is nothing more to do."""
+        with self._changed:
+            while True:
+                if self._aborted or self._failure is not None or len(self._open) == len(self._held):
+                    self._changed.notify_all()
+                    return None
+                while self._pending:
+                    unit = self._pending.popleft()
+                    if unit in self._open:
+                        return unit
+                if stream is not None and stream.unacknowledged:
+                    return -1
+                # Another stream's units may come back.
+                self._changed.wait(1.0)
+
+    def _settled(self, unit: int) -> bool:
+        """Hashes the unit; True when nothing has to be sent of it, now or at all."""
+        self._units.hashes(unit)
+        there = self._units.within(unit, self._there)
+        same = self._units.same(unit)
+        with self._changed:
+            if there:
+                self._open.discard(unit)
+                self._moved = time.monotonic()
+                if self._first:
+                    self._tally.resumed_bytes += self._units.length(unit)
+            elif not self._differs and same:
+                self._held.append(unit)
+            elif not self._differs:
+                self._differs = True
+                self._pending.extend(self._held)
+                self._held = []
+            self._changed.notify_all()
+            return there or (same and not self._differs)
+
+    def _send(self, stream: _Stream, unit: int) -> None:
+        wire_bytes = 0
+        for part in self._units.parts(unit, self._number):
+            self._write(stream, part.head, part.payload)
+            stream.frames += 1
+            wire_bytes += part.wire_bytes
+            with self._changed:
+                if part.flags == Flag.SAME:
+                    self._tally.same_bytes += part.length
+                elif part.flags == Flag.ZERO:
+                    self._tally.zero_bytes += part.length
+                else:
+                    self._tally.sent_bytes += part.length
+        stream.unacknowledged.append((stream.frames, unit))
+        with self._changed:
+            self._tally.wire_bytes += wire_bytes
+            if unit in self._sent:
+                self._tally.again_bytes += wire_bytes
+            self._sent.add(unit)
+
+    def _write(self, stream: _Stream, head: bytes, payload: Buffer) -> None:
+        try:
+            stream.wire.write(head, payload)
+        except Unreachable:
+            # The receiver may have said why before it closed.
+            if not self._aborted:
+                self._hear(stream)
+            raise
+
+    def _hear(self, stream: _Stream) -> None:
+        """Takes what the receiver has said until now."""
+        while stream.wire.readable():
+            self._take(stream)
+
+    def _take(self, stream: _Stream) -> bool:
+        """The next thing that the receiver says; True when it is its answer to FIN."""
+        frame = stream.wire.read()
+        assert frame is not None
+        fields = parse_control(frame.payload)
+        if frame.header.kind == Kind.ERROR:
+            raise _refusal(fields)
+        if frame.header.kind == Kind.STATE:
+            return False
+        frames = fields.get("frames")
+        if frame.header.kind != Kind.ACK or type(frames) is not int or frames > stream.frames:
+            raise ProtocolError("The agent said something in the middle of a stream that is no acknowledgement.")
+        with self._changed:
+            while stream.unacknowledged and stream.unacknowledged[0][0] <= frames:
+                self._open.discard(stream.unacknowledged.popleft()[1])
+            self._moved = time.monotonic()
+            self._changed.notify_all()
+        return fields.get("fin") is True
+
+    def _flush(self, stream: _Stream) -> None:
+        """The stream ends well: the receiver has said that all of it arrived."""
+        self._write(stream, control(Kind.FIN, self._number, {}), b"")
+        while not self._take(stream):
+            pass
+        if stream.unacknowledged:
+            raise ProtocolError("The agent ended a stream without having all of it.")
+        self._leave(stream.wire)
+
+    def _part(self, stream: _Stream) -> None:
+        """Nothing is left to do for a stream that is still in the transfer."""
+        try:
+            if self._aborted or self._failure is not None:
+                self._drop(stream.wire)
+            else:
+                self._flush(stream)
+        except AgentError:
+            self._drop(stream.wire)
+
+    def _lost(self, stream: _Stream | None, unit: int, before: list[int]) -> list[int]:
+        """The stream is gone; what it had under way, which the receiver may have or not. What was so ``before`` is for the others now."""
+        if stream is not None:
+            self._drop(stream.wire)
+        with self._changed:
+            self._pending.extendleft(reversed(before))
+            self._changed.notify_all()
+            if stream is None:
+                if unit >= 0:
+                    self._pending.appendleft(unit)
+                return []
+            self._tally.broken_streams += 1
+            return [each[1] for each in stream.unacknowledged] + ([unit] if unit >= 0 else [])
+
+    def _may_go_on(self, error: Exception) -> bool:
+        """False when the transfer has failed by this."""
+        if not isinstance(error, AgentError):
+            error = AgentError(f"A stream failed unexpectedly: {error!r}.")
+        if isinstance(error, (Unreachable, Refused)):
+            try:
+                self._go_on_or_raise(error)
+                return True
+            except AgentError as final:
+                error = final
+        self._fail(error)
+        return False
+
+    def _go_on_or_raise(self, error: AgentError) -> None:
+        """Returns when it may be tried again, with a new ticket if that is what was missing; else raises ``error``."""
+        refused = isinstance(error, Refused)
+        if self._aborted or (isinstance(error, Refused) and error.code not in _AGAIN):
+            raise error
+        with self._changed:
+            if time.monotonic() - self._moved > self._patience_s:
+                raise error
+        if refused:
+            try:
+                link, ticket = self._connect()
+            except Unreachable:
+                return
+            with self._changed:
+                self._link, self._ticket = link, ticket
+
+    def _fail(self, error: AgentError) -> None:
+        with self._changed:
+            if self._failure is None or (isinstance(error, Refused) and not isinstance(self._failure, Refused)):
+                self._failure = error
+            wires = list(self._wires)
+            self._changed.notify_all()
+        for wire in wires:
+            wire.close()
+
+    def _report(self) -> None:
+        if self._tell is not None:
+            with self._changed:
+                tally, left = self._tally, (len(self._open) - len(self._held)) * UNIT
+            self._tell(max(0, tally.size - left), tally.size, tally)
+
+
+def _answer(wire: Wire, kind: Kind) -> dict[str, Any]:
+    """The fields of the receiver's next frame, which is of this kind. Raises Refused or Corrupt when it is an ERROR."""
+    frame = wire.read()
+    assert frame is not None
+    fields = parse_control(frame.payload)
+    if frame.header.kind == Kind.ERROR:
+        raise _refusal(fields)
+    if frame.header.kind != kind:
+        raise ProtocolError(f"The agent said {Kind(frame.header.kind).name} where {kind.name} was due.")
+    return fields
+
+
+def _refusal(fields: dict[str, Any]) -> AgentError:
+    status = fields.get("status")
+    message, code = str(fields.get("message", "no reason given")), str(fields.get("error", "refused"))
+    if code == "corrupt":
+        return Corrupt(message)
+    return Refused(message, code=code, status=status if isinstance(status, int) else 403)
