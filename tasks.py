@@ -155,7 +155,7 @@ def report(_: Context, env: str = "", run: str = "", json: bool = False, debug: 
     help={
         "long": "what takes more than half an hour too",
         "no-lab": "leave out what needs root and the lab",
-        "suite": "run one part alone: core",
+        "suite": "run one part alone: core or datapath",
         "sanitize": "with --suite core: under sanitizers and valgrind too",
         **_COMMON,
     }
@@ -179,7 +179,7 @@ def test(
     finish(work, as_json=json, debug=debug)
 
 
-@task(positional=["name"], help={"name": "what to measure: core", **_COMMON})
+@task(positional=["name"], help={"name": "what to measure: core, fragmentation or wan", **_COMMON})
 def bench(_: Context, name: str, json: bool = False, debug: bool = False) -> None:
     """Measure what the agent reaches beside its peers, and write it into docs/results."""
 

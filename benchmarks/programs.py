@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.measure import PeerMissing
 from golive.environment import ROOT
 
-__all__ = ["Programs", "native_module"]
+__all__ = ["Programs", "built", "native_module"]
 
 AGENT = ROOT / "dwcp_agent"
 FLAGS = ("-std=c11", "-O2", "-fno-tree-vectorize", "-Wall", "-Wextra", "-Werror", "-pthread")
@@ -123,12 +123,17 @@ class Programs:
         return {name: json.loads(text) for name, (text, _) in said.items()}
 
 
-def native_module(place: Path) -> Any:
-    """The extension as built from this tree."""
+def built(place: Path, source: Path = AGENT) -> Path:
+    """The directory with the agent's package, built from ``source``."""
     command = [sys.executable, "setup.py", "-q", "build", "--build-lib", str(place / "lib"), "--build-temp", str(place / "temp")]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DWCP_")}
-    done = subprocess.run(command, cwd=AGENT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the agent could not be built: {done.stderr}")
-    sys.path.insert(0, str(place / "lib"))
+    return place / "lib"
+
+
+def native_module(place: Path) -> Any:
+    """The extension as built from this tree."""
+    sys.path.insert(0, str(built(place)))
     return importlib.import_module("dwcp_agent._native")

@@ -61,6 +61,37 @@ static PyObject *crc32c_on(PyObject *self, PyObject *args)
     return answer;
 }
 
+static void sum_pages(const dwcp_path *path, const uint8_t *data, size_t length, size_t page, uint32_t *sums)
+{
+    for (size_t at = 0, index = 0; at < length; at += page, index++)
+        sums[index] = ~path->fn.crc(~0u, data + at, length - at < page ? length - at : page);
+}
+
+static PyObject *page_sums(PyObject *self, PyObject *args)
+{
+    (void)self;
+    Py_buffer view;
+    Py_ssize_t page = 4096;
+    if (!PyArg_ParseTuple(args, "y*|n", &view, &page))
+        return NULL;
+    PyObject *sums = NULL;
+    if (page <= 0) {
+        PyErr_SetString(PyExc_ValueError, "page_size must be above 0");
+    } else {
+        const Py_ssize_t pages = view.len / page + (view.len % page != 0);
+        sums = PyBytes_FromStringAndSize(NULL, pages * (Py_ssize_t)sizeof(uint32_t));
+    }
+    if (sums) {
+        const dwcp_path *path = dwcp_dispatch_current(DWCP_CRC);
+        uint32_t *to = (uint32_t *)(void *)PyBytes_AS_STRING(sums);
+        Py_BEGIN_ALLOW_THREADS;
+        sum_pages(path, view.buf, (size_t)view.len, (size_t)page, to);
+        Py_END_ALLOW_THREADS;
+    }
+    PyBuffer_Release(&view);
+    return sums;
+}
+
 /* What a page is asked: is it zero, or equal to the other's. */
 typedef struct {
     const dwcp_path *path;
@@ -281,6 +312,7 @@ static PyMethodDef METHODS[] = {
     {"is_zero_on", is_zero_on, METH_VARARGS, "is_zero on a named path."},
     {"is_equal", is_equal, METH_VARARGS, "True when both hold the same bytes."},
     {"is_equal_on", is_equal_on, METH_VARARGS, "is_equal on a named path."},
+    {"page_sums", page_sums, METH_VARARGS, "The CRC-32C of every page, as 32-bit numbers of this machine."},
     {"zero_runs", zero_runs, METH_VARARGS, "Runs (first page, pages) of pages that are all zero."},
     {"equal_runs", equal_runs, METH_VARARGS, "Runs (first page, pages) of pages that are the same in both."},
     {"xor_into", xor_into, METH_VARARGS, "out = left ^ right; out may be one of the operands."},

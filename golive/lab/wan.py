@@ -47,6 +47,7 @@ class Wan:
         jitter_ms: a packet's delay each way is up to this much shorter or longer; packets stay in order.
         rate_mbit: of IP packets, in Mbit/s each way; None for no limit.
         loss_percent: of packets each way, each by its own chance.
+        damage_percent: of packets each way, each by its own chance: one bit of what TCP carries is another, and TCP does not notice.
         queue_kb: bytes/1000 that wait for the wire before packets are dropped; None for 50 ms of the rate.
     """
 
@@ -55,6 +56,7 @@ class Wan:
     rate_mbit: int | None = None
     loss_percent: float = 0.0
     queue_kb: int | None = None
+    damage_percent: float = 0.0
 
     def __post_init__(self) -> None:
         bounds = {
@@ -62,6 +64,7 @@ class Wan:
             "jitter_ms": (0, 5_000),
             "rate_mbit": (1, 100_000),
             "loss_percent": (0, 100),
+            "damage_percent": (0, 100),
             "queue_kb": (2, 1_000_000),
         }
         for field in fields(self):
@@ -84,6 +87,7 @@ class Wan:
             "bits_per_s": rate,
             "queue_bytes": queue,
             "loss_per_million": round(self.loss_percent * 1e4),
+            "damage_per_million": round(self.damage_percent * 1e4),
         }
         return " ".join(f"{name}={value}" for name, value in values.items())
 
@@ -92,6 +96,7 @@ class Wan:
         told += [f"± {self.jitter_ms:g} ms"] if self.jitter_ms else []
         told += [f"{self.rate_mbit} Mbit/s" if self.rate_mbit else "rate not limited"]
         told += [f"{self.loss_percent:g} % lost"] if self.loss_percent else []
+        told += [f"{self.damage_percent:g} % damaged"] if self.damage_percent else []
         return ", ".join(told)
 
 
@@ -169,6 +174,7 @@ def current(name: str) -> Wan:
         jitter_ms=told["jitter_ns"] / 1e6,
         rate_mbit=told["bits_per_s"] // 1_000_000 or None,
         loss_percent=told["loss_per_million"] / 1e4,
+        damage_percent=told["damage_per_million"] / 1e4,
     )
     # A queue that nobody asked for follows the rate.
     usual = f"queue_bytes={told['queue_bytes']}" in found.words().split()

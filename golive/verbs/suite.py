@@ -24,13 +24,16 @@ from golive.verbs.result import Result
 
 __all__ = ["SUITES", "suite"]
 
-SUITES = ("core",)
+SUITES = ("core", "datapath")
 """Parts of the tests that can be asked for by name."""
 
 _SANITIZERS = {"valgrind": "valgrind", "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross", "qemu-aarch64": "qemu-user"}
 """Tools of the sanitized suite that a compiler does not bring along, with Debian's packages."""
 
 _PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+
+
+_DATA_PATH = tuple(f"tests/test_{name}.py" for name in ("frames", "parsers", "encoding", "transfers", "resumable", "processes"))
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
         Part("integration", (*_PYTEST, "tests/integration"), lane="second"),
     ]
     if lab:
+        # Beside others: it waits for links more than it computes, and its bounds are of bytes and not of times.
+        chosen.append(Part("faults", (*_PYTEST, "tests/datapath"), lane="second"))
         chosen.append(Part("lab", (*_PYTEST, "-x", "tests/system/test_golive.py", "tests/system/test_molecule.py"), lane="alone"))
     if lab and long:
         chosen.append(Part("lab, long", (*_PYTEST, "tests/system"), lane="alone"))
@@ -76,11 +81,19 @@ def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
     """The suite of that name. ``sanitize`` adds the sanitized builds, ``long`` a hundred million items. Raises BadInput."""
     if name not in SUITES:
         raise BadInput(f"There is no suite {name!r}; known are {', '.join(SUITES)}.")
+    if sanitize and name != "core":
+        raise BadInput("--sanitize is for --suite core: the rest is not compiled.")
     needed = {"gcc": "gcc"} | (_SANITIZERS if sanitize else {})
     missing = [tool for tool in needed if shutil.which(tool) is None]
     if missing:
         packages = " ".join(needed[tool] for tool in missing)
         raise BadInput(f"The suite {name} needs {' and '.join(missing)}; on Debian, as root: apt-get install {packages}.")
+    if name == "datapath":
+        return [
+            Part("protocol", (*_PYTEST, *_DATA_PATH), ROOT / "dwcp_agent", "alone"),
+            Part("link", (*_PYTEST, "tests/integration/test_wan_relay.py"), lane="alone"),
+            Part("faults", (*_PYTEST, "tests/datapath"), lane="alone"),
+        ]
     variables = {"DWCP_SANITIZE": "1" if sanitize else "0"} | ({"DWCP_STRESS_ITEMS": "100000000"} if long else {})
     return [Part(name, (*_PYTEST, "tests/core"), ROOT / "dwcp_agent", "alone", variables)]
 

@@ -190,6 +190,22 @@ def test_content_arrives_whole_though_segments_of_big_packets_are_lost(link: Lin
     assert counted["refused"] == before["refused"]
 
 
+def test_damage_is_of_one_bit_and_reaches_the_application(link: Link) -> None:
+    link.start(Wan(damage_percent=0.2))
+    content = bytes(5_000_000)
+    left, right = link.tcp()
+    sender = threading.Thread(target=lambda: (left.sendall(content), left.shutdown(socket.SHUT_WR)))
+    sender.start()
+    got = bytearray()
+    while piece := right.recv(1 << 20):
+        got += piece
+    sender.join()
+    hit = [byte for byte in got if byte]
+    assert len(got) == len(content)
+    assert all(byte.bit_count() == 1 for byte in hit)
+    assert 1 <= len(hit) <= link.counts()["damaged"]
+
+
 def test_what_does_not_fit_the_queue_is_dropped(link: Link) -> None:
     link.start(Wan(rate_mbit=1, queue_kb=10))
     left, right = link.udp()

@@ -60,7 +60,7 @@ def test_where_less_is_better_the_ratio_is_the_other_way_round() -> None:
 
 
 def test_an_unknown_benchmark_is_refused() -> None:
-    with pytest.raises(BadInput, match="no benchmark 'speed'; known are core, fragmentation"):
+    with pytest.raises(BadInput, match="no benchmark 'speed'; known are core, fragmentation, wan"):
         bench("speed")
     assert all((ROOT / script).is_file() for script in BENCHES.values())
 

@@ -20,6 +20,9 @@ def crc32c(data: Buffer, value: int = 0, /) -> int:
     """CRC-32C (Castagnoli) of ``data``, going on from ``value``, the checksum of what was before."""
 
 def crc32c_on(path: str, data: Buffer, value: int = 0, /) -> int: ...
+def page_sums(data: Buffer, page_size: int = 4096, /) -> bytes:
+    """The CRC-32C of every page, as 32-bit numbers of this machine one after the other; the last page may be short. Raises ValueError."""
+
 def is_zero(data: Buffer, /) -> bool:
     """True when every byte is zero; of nothing, too."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from dwcp_agent import _build, features, log
-from dwcp_agent.config import AgentConfig, LoadConfig, load_config
 from dwcp_agent.errors import AgentError, BadInput
 
 __all__ = ["main"]
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     send.add_argument(
         "--patience", type=float, default=60.0, metavar="S", help="give up when nothing moved for so long; run it again to go on"
     )
+    send.add_argument("--limit", type=_rate, metavar="RATE", help="use no more of the link than this, as in 50mbit")
     send.set_defaults(run=_send)
 
     status = verbs.add_parser("status", help="which release answers, and what it does")
@@ -87,8 +88,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _rate(text: str) -> int:
+    """Bytes a second of ``50mbit``, ``1.5gbit`` or ``800kbit``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(kbit|mbit|gbit)", text.strip().lower())
+    rate = round(float(match[1]) * {"kbit": 1e3, "mbit": 1e6, "gbit": 1e9}[match[2]] / 8) if match else 0
+    if rate <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate like 800kbit, 50mbit or 1.5gbit")
+    return rate
+
+
 def _serve(arguments: argparse.Namespace) -> None:
     from dwcp_agent import release, service
+    from dwcp_agent.config import AgentConfig, load_config
 
     config = load_config(arguments.config, AgentConfig)
     log.setup()
@@ -97,6 +108,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 def _load(arguments: argparse.Namespace) -> None:
     from dwcp_agent import release
+    from dwcp_agent.config import LoadConfig, load_config
     from dwcp_agent.load import service
 
     config = load_config(arguments.config, LoadConfig)
@@ -122,5 +134,7 @@ def _features(arguments: argparse.Namespace) -> None:
 
 
 def _schema(arguments: argparse.Namespace) -> None:
+    from dwcp_agent.config import AgentConfig, LoadConfig
+
     kind = AgentConfig if arguments.kind == "agent" else LoadConfig
     print(json.dumps(kind.model_json_schema(by_alias=True), indent=2))

@@ -53,6 +53,19 @@ PUBLISHED = [
 ]
 
 
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 40_960, 100_001])
+@pytest.mark.parametrize("page", [1000, 4096])
+def test_sums_of_pages_are_those_of_each_alone(size: int, page: int) -> None:
+    data = os.urandom(size)
+    sums = memoryview(_native.page_sums(data, page)).cast("I")
+    assert list(sums) == [_native.crc32c(data[at : at + page]) for at in range(0, size, page)]
+
+
+def test_pages_without_a_size_are_refused() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        _native.page_sums(b"x", 0)
+
+
 @pytest.mark.parametrize("path", CRC_PATHS)
 @pytest.mark.parametrize(("data", "expected"), PUBLISHED)
 def test_published_vectors(path: str, data: bytes, expected: int) -> None:

@@ -27,8 +27,8 @@ static double next_share(struct direction *way) /* in (0, 1] */
     return (double)((next_random(way) >> 11) + 1) * 0x1p-53;
 }
 
-/* How many packets pass before the next is lost: the geometric distribution, by its inverse. */
-static uint64_t draw_until_loss(struct direction *way, int64_t per_million)
+/* How many packets pass before the next is hit: the geometric distribution, by its inverse. */
+static uint64_t draw_until_hit(struct direction *way, int64_t per_million)
 {
     if (per_million <= 0)
         return UINT64_MAX;
@@ -39,13 +39,14 @@ static uint64_t draw_until_loss(struct direction *way, int64_t per_million)
 
 int link_begin(struct direction *way, uint64_t seed)
 {
-    *way = (struct direction){.random = seed, .until_loss = UINT64_MAX, .cut = malloc(PACKET_LONGEST)};
+    *way = (struct direction){.random = seed, .until_loss = UINT64_MAX, .until_damage = UINT64_MAX, .cut = malloc(PACKET_LONGEST)};
     return way->cut != NULL;
 }
 
 void link_change(struct direction *way, const struct setting *before, const struct setting *after, int64_t now_ns)
 {
-    way->until_loss = draw_until_loss(way, after->loss_per_million);
+    way->until_loss = draw_until_hit(way, after->loss_per_million);
+    way->until_damage = draw_until_hit(way, after->damage_per_million);
     const int64_t backlog_ns = way->free_ns - now_ns;
     if (backlog_ns > 0) /* as many bytes still wait, for a wire with another pace */
         way->free_ns =
@@ -72,6 +73,22 @@ static int enlarge(struct direction *way)
     return 1;
 }
 
+/* A packet whose checksum is still to be computed gets one that fits what it has become: damage as a man in the middle does it. */
+static void damage(struct direction *way, const struct setting *setting, size_t length, uint32_t headers, uint32_t count)
+{
+    if (way->until_damage >= count) {
+        if (way->until_damage != UINT64_MAX)
+            way->until_damage -= count;
+        return;
+    }
+    way->until_damage = draw_until_hit(way, setting->damage_per_million);
+    const size_t begin = packet_content(way->cut, length, headers);
+    if (begin < length) {
+        way->cut[begin + next_random(way) % (length - begin)] ^= (uint8_t)(1u << next_random(way) % 8);
+        way->count.damaged++;
+    }
+}
+
 static void put_on_wire(struct direction *way, const struct setting *setting, const uint8_t *packet, size_t length,
                         const struct shape *shape, uint32_t first, uint32_t count)
 {
@@ -81,6 +98,7 @@ static void put_on_wire(struct direction *way, const struct setting *setting, co
         way->count.dropped += count;
         return;
     }
+    damage(way, setting, cut, shape->headers, count);
     memcpy(data, way->cut, cut);
     const double jitter = setting->jitter_ns ? (2 * next_share(way) - 1) * (double)setting->jitter_ns : 0;
     const int64_t due = way->free_ns + setting->delay_ns + (int64_t)jitter;
@@ -110,7 +128,7 @@ static void transmit(struct direction *way, const struct setting *setting, const
         count -= passing;
         if (count > 0) {
             way->count.lost++;
-            way->until_loss = draw_until_loss(way, setting->loss_per_million);
+            way->until_loss = draw_until_hit(way, setting->loss_per_million);
             first++;
             count--;
         }

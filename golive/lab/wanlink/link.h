@@ -11,11 +11,13 @@ struct setting {
     int64_t bits_per_s;    /* of IP packets; 0: no limit and no queue */
     int64_t queue_bytes;   /* of IP packets that wait for the wire; what does not fit is dropped */
     int64_t loss_per_million; /* of packets on the wire, each by its own chance */
+    int64_t damage_per_million; /* of packets with content, each by its own chance: one bit differs, and no checksum of TCP says so */
 };
 
 struct count {
     uint64_t packets, bytes; /* handed over at the far end; bytes of IP packets */
     uint64_t lost;           /* on the wire */
+    uint64_t damaged;        /* on the wire */
     uint64_t dropped;        /* at the full queue */
     uint64_t refused;        /* by the far end's device, and what could not be read */
     int64_t latest_ns;       /* how long after its time a packet was handed over, at worst: the machine was busy */
@@ -34,6 +36,7 @@ struct direction {
     int64_t free_ns; /* when the wire has taken all that waits */
     int64_t last_ns; /* when the last packet on the wire is due */
     uint64_t until_loss;
+    uint64_t until_damage;
     uint64_t random;
     struct count count;
     uint8_t *cut; /* PACKET_LONGEST bytes */

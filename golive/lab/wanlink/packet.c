@@ -58,6 +58,24 @@ int packet_shape(const uint8_t *packet, size_t length, struct shape *shape)
     return 1;
 }
 
+size_t packet_content(const uint8_t *packet, size_t length, uint32_t headers)
+{
+    struct virtio_net_hdr vnet;
+    struct iphdr ip;
+    struct tcphdr tcp;
+    memcpy(&vnet, packet, VNET);
+    if (headers) /* known, as of every packet that stands for several */
+        return VNET + headers;
+    if (!(vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || length < VNET + sizeof ip + sizeof tcp)
+        return length;
+    memcpy(&ip, packet + VNET, sizeof ip);
+    if (ip.version != 4 || ip.protocol != IPPROTO_TCP || length < VNET + ip.ihl * 4u + sizeof tcp)
+        return length;
+    memcpy(&tcp, packet + VNET + ip.ihl * 4u, sizeof tcp);
+    const size_t begin = VNET + ip.ihl * 4u + tcp.doff * 4u;
+    return begin < length ? begin : length;
+}
+
 static uint32_t payload_until(const struct shape *shape, uint32_t segment)
 {
     const uint64_t bytes = (uint64_t)segment * shape->segment;

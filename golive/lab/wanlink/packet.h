@@ -25,4 +25,7 @@ uint32_t packet_wire_bytes(const struct shape *shape, uint32_t first, uint32_t c
 /* Writes a packet that has only `count` segments from `first` on into `to` (PACKET_LONGEST bytes are enough); returns its length. */
 size_t packet_cut(const uint8_t *packet, size_t length, const struct shape *shape, uint32_t first, uint32_t count, uint8_t *to);
 
+/* Where the content of a TCP packet begins whose checksum the device computes; `length` for every other packet. */
+size_t packet_content(const uint8_t *packet, size_t length, uint32_t headers);
+
 #endif

@@ -95,15 +95,15 @@ static const char *take_priority(void)
 static int shown(char *answer, size_t room)
 {
     int length = snprintf(answer, room,
-        "{\"delay_ns\": %lld, \"jitter_ns\": %lld, \"bits_per_s\": %lld, \"queue_bytes\": %lld, \"loss_per_million\": %lld, \"scheduling\": \"%s\"",
+        "{\"delay_ns\": %lld, \"jitter_ns\": %lld, \"bits_per_s\": %lld, \"queue_bytes\": %lld, \"loss_per_million\": %lld, \"damage_per_million\": %lld, \"scheduling\": \"%s\"",
         (long long)setting.delay_ns, (long long)setting.jitter_ns, (long long)setting.bits_per_s, (long long)setting.queue_bytes,
-        (long long)setting.loss_per_million, scheduling);
+        (long long)setting.loss_per_million, (long long)setting.damage_per_million, scheduling);
     for (int i = 0; i < 2; i++) {
         const struct count *count = &ways[i].count;
         length += snprintf(answer + length, room - (size_t)length,
-            ", \"%s\": {\"packets\": %llu, \"bytes\": %llu, \"lost\": %llu, \"dropped\": %llu, \"refused\": %llu, \"latest_ns\": %lld}",
+            ", \"%s\": {\"packets\": %llu, \"bytes\": %llu, \"lost\": %llu, \"damaged\": %llu, \"dropped\": %llu, \"refused\": %llu, \"latest_ns\": %lld}",
             i == A ? "a_to_b" : "b_to_a", (unsigned long long)count->packets, (unsigned long long)count->bytes,
-            (unsigned long long)count->lost, (unsigned long long)count->dropped, (unsigned long long)count->refused,
+            (unsigned long long)count->lost, (unsigned long long)count->damaged, (unsigned long long)count->dropped, (unsigned long long)count->refused,
             (long long)count->latest_ns);
     }
     return length + snprintf(answer + length, room - (size_t)length, "}");
@@ -117,6 +117,7 @@ static const char *change(char *words)
         {"delay_ns", &asked.delay_ns, 10000000000},      {"jitter_ns", &asked.jitter_ns, 10000000000},
         {"bits_per_s", &asked.bits_per_s, 1000000000000}, {"queue_bytes", &asked.queue_bytes, 1 << 30},
         {"loss_per_million", &asked.loss_per_million, 1000000},
+        {"damage_per_million", &asked.damage_per_million, 1000000},
     };
     char *rest = NULL;
     for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {

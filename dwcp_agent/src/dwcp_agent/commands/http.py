@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from dwcp_agent.config import Tls
 from dwcp_agent.errors import BadInput, Refused, Unreachable
-from dwcp_agent.security.tls import client_context
+from dwcp_agent.security.tls import TlsFiles, client_context
 
 __all__ = ["Endpoint", "OtherSlot", "fetch", "parse_url", "request", "tls_of"]
 
@@ -51,7 +50,7 @@ def parse_url(text: str) -> Endpoint:
 
 def tls_of(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
     """A client context of these files. Raises BadInput."""
-    return client_context(Tls(ca=ca, cert=cert, key=key))
+    return client_context(TlsFiles(ca=ca, cert=cert, key=key))
 
 
 def request(

@@ -20,12 +20,12 @@ from blake3 import blake3
 from dwcp_agent import features
 from dwcp_agent.commands.http import Endpoint, OtherSlot, fetch, parse_url, request, tls_of
 from dwcp_agent.encoding.manifest import Manifest, manifest_of
-from dwcp_agent.errors import BadInput, Refused
+from dwcp_agent.errors import BadInput, Failed, Refused
 from dwcp_agent.sessions.ticket import check_session_id
 from dwcp_agent.store.manifests import load_manifest, save_manifest
 from dwcp_agent.store.names import parts_of
+from dwcp_agent.transport.frame import PROTOCOL
 from dwcp_agent.transport.outbound import Outbound, Tally
-from dwcp_agent.transport.resumable import PROTOCOL
 from dwcp_agent.transport.sender import Link, Sending
 from dwcp_agent.transport.source import Source, open_source
 from dwcp_agent.transport.units import Baseline
@@ -114,17 +114,23 @@ def send(arguments: argparse.Namespace) -> None:
         session = _Session(endpoint, context, arguments.session or f"send-{token[:16]}")
         started = time.monotonic()
         session.open()
-        report = _by_protocol_2(arguments, session, source, old, token) if _speaks(session) else _by_protocol_1(arguments, session, source)
+        try:
+            by = _by_protocol_2(arguments, session, source, old, token) if _speaks(session) else _by_protocol_1(arguments, session, source)
+        except Failed as error:
+            if source.changed():
+                message = f"{arguments.file} was changed while it was sent, so nothing was committed; send it again when it rests."
+                raise Failed(message) from error
+            raise
         seconds = time.monotonic() - started
-    ratio = report["bytes"] / report["wire_bytes"] if report["wire_bytes"] else None
+    ratio = by["bytes"] / by["wire_bytes"] if by["wire_bytes"] else None
     report = {
         "schema": 2,
         "name": endpoint.path,
         "session": session.headers["X-DWCP-Session"],
         "release": session.answer.get("release"),
-        **report,
+        **by,
         "seconds": round(seconds, 6),
-        "bytes_per_s": round(report["bytes"] / seconds),
+        "bytes_per_s": round(by["bytes"] / seconds),
         "ratio": round(ratio, 4) if ratio else None,
         "source": source.path_name,
         "verified": True,
@@ -162,10 +168,24 @@ def _by_protocol_2(arguments: argparse.Namespace, session: _Session, source: Sou
             token=token,
             baseline=baseline,
             streams=arguments.streams,
+            limit_bytes_per_s=arguments.limit,
             patience_s=arguments.patience,
             progress=tell,
         ).run()
-    fields = ("wire_bytes", "sent_bytes", "same_bytes", "zero_bytes", "resumed_bytes", "again_bytes", "streams", "broken_streams", "id")
+    fields = (
+        "wire_bytes",
+        "sent_bytes",
+        "same_bytes",
+        "zero_bytes",
+        "resumed_bytes",
+        "again_bytes",
+        "streams",
+        "broken_streams",
+        "congestion",
+        "level",
+        "levels",
+        "id",
+    )
     told = "none" if baseline is None else "both sides" if baseline.source is not None else "receiver"
     return {"protocol": 2, "bytes": tally.size, "baseline": told, **{name: getattr(tally, name) for name in fields}}
 

@@ -11,7 +11,7 @@ from dwcp_agent import log
 from dwcp_agent.control.context import CONTEXT, caller
 from dwcp_agent.errors import Refused
 from dwcp_agent.sessions.ticket import check_session_id
-from dwcp_agent.transport.resumable import PROTOCOL
+from dwcp_agent.transport.frame import PROTOCOL
 
 __all__ = ["open_session"]
 

@@ -6,6 +6,8 @@ import mmap
 import os
 from pathlib import Path
 
+from dwcp_agent.transport.source import version_of
+
 __all__ = ["MappedSource"]
 
 
@@ -16,7 +18,8 @@ class MappedSource:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
-        self.size = os.fstat(self._file.fileno()).st_size
+        self._opened = version_of(self._file.fileno())
+        self.size = self._opened[0]
         self._map = mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_READ)
         self._map.madvise(mmap.MADV_SEQUENTIAL)
         self._view = memoryview(self._map)
@@ -26,6 +29,10 @@ class MappedSource:
         if os.fstat(self._file.fileno()).st_size < self.size:
             raise OSError("the file became shorter while it was read")
         return self._view[offset : offset + length]
+
+    def changed(self) -> bool:
+        """By its size and time."""
+        return version_of(self._file.fileno()) != self._opened
 
     def close(self) -> None:
         """Unmaps and closes."""

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-from dwcp_agent.config import Tls
 from dwcp_agent.errors import BadInput
 
-__all__ = ["client_context", "server_context"]
+__all__ = ["TlsFiles", "TlsPaths", "client_context", "server_context"]
 
 
-def server_context(tls: Tls) -> ssl.SSLContext:
+class TlsPaths(Protocol):
+    """Where CA, certificate and key are."""
+
+    @property
+    def ca(self) -> Path: ...
+    @property
+    def cert(self) -> Path: ...
+    @property
+    def key(self) -> Path: ...
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Paths that come from no configuration."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
+def server_context(tls: TlsPaths) -> ssl.SSLContext:
     """For a listening port; a client without a certificate of the CA does not get past the handshake."""
     context = _context(ssl.PROTOCOL_TLS_SERVER, tls)
     # No resumption: it would save little on kept connections, and every connection shows its certificate anew.
@@ -18,14 +40,14 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def client_context(tls: Tls) -> ssl.SSLContext:
+def client_context(tls: TlsPaths) -> ssl.SSLContext:
     """For connecting; the server's certificate must name the host that was asked for."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT, tls)
     context.check_hostname = True
     return context
 
 
-def _context(protocol: int, tls: Tls) -> ssl.SSLContext:
+def _context(protocol: int, tls: TlsPaths) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED

@@ -30,6 +30,7 @@ __all__ = [
     "MAX_CHUNK",
     "MAX_CONTROL_BYTES",
     "MIN_CHUNK",
+    "PROTOCOL",
     "Buffer",
     "Flag",
     "Frame",
@@ -46,6 +47,8 @@ Buffer = bytes | bytearray | memoryview
 
 MAGIC = b"DWCF"
 VERSION = 1
+PROTOCOL = 2
+"""The highest version of the conversation that frames carry."""
 _HEADER = struct.Struct(">4sBBHQQIII")
 _COVERED = _HEADER.size - 4
 HEADER_BYTES = _HEADER.size
@@ -83,12 +86,16 @@ class Flag(enum.IntEnum):
     """The chunk is what the baseline has at the same place; there is no payload. Protocol 2."""
     DELTA = 4
     """zstd, with what the baseline has at the same place as the content before it. Protocol 2."""
+    PART_FIRST = 5
+    """The beginning of a zstd frame that the stream's next PARTs go on with. Protocol 2."""
+    PART = 6
+    """The next part of the stream's zstd frame. Protocol 2."""
 
 
 _KINDS = frozenset(int(kind) for kind in Kind)
 _DATA_FLAGS = frozenset(int(flag) for flag in Flag)
 _EMPTY = frozenset({int(Flag.ZERO), int(Flag.SAME)})
-_SMALLER = frozenset({int(Flag.ZSTD), int(Flag.DELTA)})
+_SMALLER = frozenset({int(Flag.ZSTD), int(Flag.DELTA), int(Flag.PART_FIRST), int(Flag.PART)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from dwcp_agent.encoding.chunk import decode_chunk, decode_delta
 from dwcp_agent.encoding.manifest import BLOCK, Manifest, block_count
+from dwcp_agent.encoding.stream import PartDecoder
 from dwcp_agent.errors import AgentError, Corrupt, ProtocolError, Refused
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.store.partial import Partial, partial_key
@@ -92,15 +93,17 @@ class Inbound:
             if self._failure is not None and self._streams == 0:
                 self._park()
 
-    def write(self, frame: Frame) -> int:
-        """Writes what a DATA frame stands for, unless it is there; how many bytes of the file are new.
+    def write(self, frame: Frame, decoder: PartDecoder) -> int:
+        """Writes what a DATA frame stands for, unless it is there; how many bytes of the file are new. ``decoder`` is the stream's own.
 
         Raises ProtocolError for what is no range of this file, Refused when the disk is full.
         """
-        offset, length = frame.header.offset, frame.header.raw_length
+        offset, length, flags = frame.header.offset, frame.header.raw_length, frame.header.flags
         if offset % BLOCK or offset + length > self.intent.size or (length % BLOCK and offset + length != self.intent.size):
             raise ProtocolError(f"There is no range of {length} bytes at {offset} in this transfer.")
         first, count = offset // BLOCK, block_count(length)
+        # Whether its content is there or not: the stream's next parts refer to it.
+        part = decoder.decode(flags == Flag.PART_FIRST, frame.payload, length) if flags in (Flag.PART_FIRST, Flag.PART) else None
         with self._changed:
             self._raise_failure()
             partial = self._partial
@@ -111,7 +114,7 @@ class Inbound:
             self._writing += 1
         fresh = 0
         try:
-            self._put(partial.content, frame, offset, length)
+            self._put(partial.content, frame, part, offset, length)
             partial.note(offset, length)
             with self._changed:
                 fresh = partial.blocks.add(first, count)
@@ -199,20 +202,18 @@ class Inbound:
                 return True
             return False
 
-    def _put(self, content: int, frame: Frame, offset: int, length: int) -> None:
+    def _put(self, content: int, frame: Frame, part: Buffer | None, offset: int, length: int) -> None:
         flags = frame.header.flags
         if flags == Flag.SAME:
             self._copy(content, offset, length)
             return
         if flags == Flag.DELTA:
-            base = os.pread(self._base(), length, offset)
-            if not base:
-                raise ProtocolError(f"The baseline has nothing at {offset}.")
-            data: Buffer | None = decode_delta(frame.payload, length, base)
-        else:
-            data = decode_chunk(flags, frame.payload, length)
+            base = self._base()
+            part = decode_delta(frame.payload, offset, length, lambda at, count: os.pread(base, count, at))
+        elif part is None:
+            part = decode_chunk(flags, frame.payload, length)
         # Zeros need no writing: the file was made of them.
-        view = memoryview(data or b"")
+        view = memoryview(part if part is not None else b"")
         while view:
             written = os.pwrite(content, view, offset)
             offset += written

@@ -10,14 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dwcp_agent.encoding.level import LevelChooser, Sample
 from dwcp_agent.encoding.manifest import block_count
-from dwcp_agent.errors import AgentError, Corrupt, ProtocolError, Refused, Unreachable
-from dwcp_agent.transport.frame import Buffer, Flag, Kind, control, parse_control
-from dwcp_agent.transport.resumable import PROTOCOL
+from dwcp_agent.encoding.stream import PartEncoder
+from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, Unreachable
+from dwcp_agent.telemetry.tcp import tcp_info
+from dwcp_agent.transport.congestion import set_limit
+from dwcp_agent.transport.frame import PROTOCOL, Buffer, Flag, Kind, control, parse_control
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.units import UNIT, Baseline, Units
 from dwcp_agent.transport.wire import Wire
+from dwcp_agent.transport.work import Work
 
 __all__ = ["Outbound", "Progress", "Tally"]
 
@@ -46,6 +50,12 @@ class Tally:
     """Went a second time, because the stream they were on broke before the receiver said that it has them."""
     streams: int = 0
     broken_streams: int = 0
+    congestion: str = ""
+    """The congestion control of its streams."""
+    level: int = 0
+    """Of zstd, at the end; what it was before is in ``levels``."""
+    levels: list[dict[str, Any]] = field(default_factory=list)
+    """Every change of it, and why."""
 
 
 Progress = Callable[[int, int, Tally], None]
@@ -55,7 +65,9 @@ Progress = Callable[[int, int, Tally], None]
 @dataclass
 class _Stream:
     wire: Wire
+    encoder: PartEncoder = field(default_factory=PartEncoder)
     frames: int = 0
+    receiver_limited_us: int = 0
     unacknowledged: deque[tuple[int, int]] = field(default_factory=deque)
     """(frames until then, unit)."""
 
@@ -70,6 +82,7 @@ class Outbound:
         token: 32 hexadecimal digits, the same for the same content on its way to the same place.
         baseline: what the receiver has, when asked.
         streams: how many at once.
+        limit_bytes_per_s: what all streams together may put on the wire; None for no limit.
         patience_s: how long nothing may move before the transfer is given up; what arrived stays at the receiver.
         progress: told how it goes.
     """
@@ -83,6 +96,7 @@ class Outbound:
         token: str,
         baseline: Baseline | None = None,
         streams: int = 4,
+        limit_bytes_per_s: int | None = None,
         patience_s: float = 60.0,
         progress: Progress | None = None,
     ) -> None:
@@ -91,13 +105,15 @@ class Outbound:
         self._units = Units(source, baseline)
         self._token = token
         self._wanted_streams = max(1, min(streams, self._units.count))
+        self._limit = max(1, limit_bytes_per_s // self._wanted_streams) if limit_bytes_per_s else None
         self._patience_s = patience_s
         self._tell = progress
         self._number = secrets.randbits(63) | 1
         self._link, self._ticket = connect()
         self._tally = Tally(source.size)
         self._changed = threading.Condition()
-        self._pending: deque[int] = deque()
+        self._work = Work(0, self._wanted_streams)
+        self._chooser = LevelChooser()
         self._open: set[int] = set()
         """Units that the receiver has not said to have."""
         self._held: list[int] = []
@@ -147,6 +163,9 @@ class Outbound:
                 return self._finished(self._units.baseline.manifest.id)
             wire, state = self._enter()
         manifest = self._units.manifest()
+        if self._units.source.changed():
+            self._drop(wire)
+            raise Failed("The source was changed while it was sent, so nothing was committed; send it again when it rests.")
         if "done" in state:
             self._leave(wire)
             answer = state["done"]
@@ -161,6 +180,9 @@ class Outbound:
 
     def _finished(self, manifest_id: str) -> Tally:
         self._tally.id = manifest_id
+        self._tally.congestion = self._link.congestion
+        self._tally.level = self._chooser.level
+        self._tally.levels = [{"level": decision.level, "why": decision.why} for decision in self._chooser.decisions]
         self._report()
         return self._tally
 
@@ -171,6 +193,8 @@ class Outbound:
 
     def _join(self) -> Wire:
         wire = self._link.take()
+        if self._limit is not None:
+            set_limit(wire.sock, self._limit)
         with self._changed:
             if self._aborted:
                 wire.close()
@@ -201,8 +225,8 @@ class Outbound:
             self._there = self._runs(state)
             # Until something differs nothing is said of what does not: when nothing does, there is nothing to send.
             self._differs = units.baseline is None or bool(self._there) or units.baseline.manifest.size != units.source.size
-            self._pending = deque(range(units.count))
-            self._open = set(self._pending)
+            self._work = Work(units.count, self._wanted_streams)
+            self._open = set(range(units.count))
             self._held = []
             self._moved = time.monotonic()
 
@@ -222,7 +246,7 @@ class Outbound:
     def _send_all(self, first: Wire) -> None:
         """Returns when the receiver has said that it has every unit, or none of them needs to be sent. Raises what it failed with."""
         wires: list[Wire | None] = [first, *[None] * (self._wanted_streams - 1)]
-        threads = [threading.Thread(target=self._work, args=(wire,), name=f"send-{i}", daemon=True) for i, wire in enumerate(wires)]
+        threads = [threading.Thread(target=self._run_stream, args=(i, wire), name=f"send-{i}", daemon=True) for i, wire in enumerate(wires)]
         self._tally.streams = max(self._tally.streams, len(threads))
         for thread in threads:
             thread.start()
@@ -235,17 +259,17 @@ class Outbound:
         if failure is not None:
             raise failure
 
-    def _work(self, wire: Wire | None) -> None:
+    def _run_stream(self, number: int, wire: Wire | None) -> None:
         stream = _Stream(wire) if wire is not None else None
         lost: list[int] = []
         pause = _PAUSE_S[0]
         while True:
             unit = -1
             try:
-                if lost:
+                if lost or (stream is None and self._tally.broken_streams):
                     stream = self._rejoin(lost)
                     lost = []
-                task = self._next(stream)
+                task = self._next(number, stream)
                 if task is None:
                     break
                 if task < 0:
@@ -275,7 +299,7 @@ class Outbound:
             self._part(stream)
 
     def _rejoin(self, lost: list[int]) -> _Stream:
-        """A new stream, when one broke: first of all the receiver says what of ``lost`` arrived before; the rest is for whoever comes."""
+        """A new stream, once one broke: first of all the receiver says what arrived of what was sent; the rest is for whoever comes."""
         wire = self._join()
         try:
             runs = self._runs(_answer(wire, Kind.STATE))
@@ -284,20 +308,19 @@ class Outbound:
             raise
         with self._changed:
             self._moved = time.monotonic()
-            self._open.difference_update(unit for unit in lost if self._units.within(unit, runs))
-            self._pending.extendleft(reversed(lost))
+            self._open -= {unit for unit in self._open & (self._sent | set(lost)) if self._units.within(unit, runs)}
+            self._work.put_back(lost)
             self._changed.notify_all()
         return _Stream(wire)
 
-    def _next(self, stream: _Stream | None) -> int | None:
+    def _next(self, number: int, stream: _Stream | None) -> int | None:
         """The next unit; -1 when this stream has only to hear that its last ones arrived; None when there is nothing more to do."""
         with self._changed:
             while True:
                 if self._aborted or self._failure is not None or len(self._open) == len(self._held):
                     self._changed.notify_all()
                     return None
-                while self._pending:
-                    unit = self._pending.popleft()
+                while (unit := self._work.take(number)) is not None:
                     if unit in self._open:
                         return unit
                 if stream is not None and stream.unacknowledged:
@@ -320,17 +343,25 @@ class Outbound:
                 self._held.append(unit)
             elif not self._differs:
                 self._differs = True
-                self._pending.extend(self._held)
+                self._work.put_back(self._held)
                 self._held = []
             self._changed.notify_all()
             return there or (same and not self._differs)
 
     def _send(self, stream: _Stream, unit: int) -> None:
         wire_bytes = 0
-        for part in self._units.parts(unit, self._number):
+        level = self._chooser.level
+        spent = time.monotonic(), time.thread_time()
+        encoding_s = encoding_cpu_s = sending_s = 0.0
+        for part in self._units.parts(unit, self._number, lambda chunk: stream.encoder.encode(chunk, level)):
+            encoded = time.monotonic(), time.thread_time()
             self._write(stream, part.head, part.payload)
             stream.frames += 1
             wire_bytes += part.wire_bytes
+            encoding_s += encoded[0] - spent[0]
+            encoding_cpu_s += encoded[1] - spent[1]
+            spent = time.monotonic(), time.thread_time()
+            sending_s += spent[0] - encoded[0]
             with self._changed:
                 if part.flags == Flag.SAME:
                     self._tally.same_bytes += part.length
@@ -339,11 +370,21 @@ class Outbound:
                 else:
                     self._tally.sent_bytes += part.length
         stream.unacknowledged.append((stream.frames, unit))
+        self._chooser.took(Sample(encoding_s, encoding_cpu_s, sending_s, self._receiver_limited_s(stream)), self._units.length(unit))
         with self._changed:
             self._tally.wire_bytes += wire_bytes
             if unit in self._sent:
                 self._tally.again_bytes += wire_bytes
             self._sent.add(unit)
+
+    def _receiver_limited_s(self, stream: _Stream) -> float:
+        """For how long the receiver's window limited this stream since this was asked last."""
+        try:
+            now = tcp_info(stream.wire.sock).receiver_limited_us
+        except OSError:
+            return 0.0
+        since, stream.receiver_limited_us = now - stream.receiver_limited_us, now
+        return since / 1e6
 
     def _write(self, stream: _Stream, head: bytes, payload: Buffer) -> None:
         try:
@@ -402,11 +443,11 @@ class Outbound:
         if stream is not None:
             self._drop(stream.wire)
         with self._changed:
-            self._pending.extendleft(reversed(before))
+            self._work.put_back(before)
             self._changed.notify_all()
             if stream is None:
                 if unit >= 0:
-                    self._pending.appendleft(unit)
+                    self._work.put_back([unit])
                 return []
             self._tally.broken_streams += 1
             return [each[1] for each in stream.unacknowledged] + ([unit] if unit >= 0 else [])

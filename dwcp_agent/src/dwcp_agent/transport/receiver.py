@@ -25,9 +25,9 @@ from dwcp_agent.store.store import Receipt
 from dwcp_agent.telemetry.metrics import AgentMetrics
 from dwcp_agent.threads import Threads
 from dwcp_agent.transport.buffers import Buffers
-from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, Frame, Kind, control, parse_control
+from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, PROTOCOL, Frame, Kind, control, parse_control
 from dwcp_agent.transport.handover import Handover, Nothing, make_handover
-from dwcp_agent.transport.resumable import PROTOCOL, ResumableStreams
+from dwcp_agent.transport.resumable import ResumableStreams
 from dwcp_agent.transport.transfer import Opening, Transfer, TransferTable
 from dwcp_agent.transport.wire import Wire
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from dwcp_agent import log
 from dwcp_agent.encoding.manifest import ID_CHARACTERS
+from dwcp_agent.encoding.stream import PartDecoder
 from dwcp_agent.errors import AgentError, Corrupt, ProtocolError
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.sessions.ticket import TicketIssuer
@@ -17,9 +18,8 @@ from dwcp_agent.transport.frame import MAX_OFFSET, Frame, Kind, control, parse_c
 from dwcp_agent.transport.inbound import Inbound, InboundTable, Intent
 from dwcp_agent.transport.wire import Wire
 
-__all__ = ["PROTOCOL", "ResumableStreams"]
+__all__ = ["ResumableStreams"]
 
-PROTOCOL = 2
 _ACK_EVERY = 8
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(rf"[0-9a-f]{{{ID_CHARACTERS}}}")
@@ -63,7 +63,7 @@ class ResumableStreams:
             inbound.leave()
 
     def _receive(self, wire: Wire, inbound: Inbound, number: int) -> None:
-        frames = 0
+        frames, decoder = 0, PartDecoder()
         while True:
             frame = wire.read()
             assert frame is not None
@@ -71,7 +71,7 @@ class ResumableStreams:
             if frame.header.transfer != number:
                 raise ProtocolError("A frame of another transfer came in the middle of this one.")
             if kind == Kind.DATA:
-                self._metrics.received(inbound.write(frame))
+                self._metrics.received(inbound.write(frame, decoder))
                 frames += 1
                 if frames % _ACK_EVERY == 0:
                     wire.write(control(Kind.ACK, number, {"frames": frames}))

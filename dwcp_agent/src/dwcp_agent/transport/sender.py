@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dwcp_agent.encoding.chunk import encode_chunk
 from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, Unreachable
+from dwcp_agent.transport.congestion import prefer
 from dwcp_agent.transport.frame import MAX_CONTROL_BYTES, Buffer, Kind, control, encode, parse_control
 from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.wire import Wire
@@ -36,6 +37,8 @@ class Link:
         self._timeout_s = timeout_s
         self._idle: list[Wire] = []
         self._lock = threading.Lock()
+        self.congestion = ""
+        """Congestion control of the connection that was made last."""
 
     def take(self) -> Wire:
         """A connection, kept or new. Raises Unreachable."""
@@ -76,6 +79,7 @@ class Link:
             raise Unreachable(
                 f"TLS with the agent's data port at {where} failed: {getattr(error, 'verify_message', '') or error}."
             ) from None
+        self.congestion = prefer(secure)
         return Wire(secure, bytearray(MAX_CONTROL_BYTES))  # receipts and errors are all that comes back
 
 
@@ -131,6 +135,8 @@ class Sending:
                 if thread.ident is not None:
                     thread.join()
             self._raise_failure()
+            if self._source.changed():
+                raise Failed("The source was changed while it was sent, so nothing was committed; send it again when it rests.")
             self._write(wire, control(Kind.END, self._number, {"sha256": self._sha256}))
             receipt = parse_control(wire.answer().payload)
         except AgentError as error:

@@ -11,7 +11,7 @@ from dwcp_agent._build import PHASE4
 from dwcp_agent.errors import BadInput
 from dwcp_agent.transport.frame import Buffer
 
-__all__ = ["BytesSource", "FileSource", "Source", "open_source"]
+__all__ = ["BytesSource", "FileSource", "Source", "open_source", "version_of"]
 
 
 class Source(Protocol):
@@ -22,6 +22,10 @@ class Source(Protocol):
 
     def chunk(self, offset: int, length: int) -> Buffer:
         """Exactly ``length`` bytes at ``offset``. Raises OSError."""
+        ...
+
+    def changed(self) -> bool:
+        """Somebody wrote to it since it was opened: what was read before and after is no one version."""
         ...
 
     def close(self) -> None:
@@ -42,6 +46,10 @@ class BytesSource:
         """A view, no copy."""
         return self._view[offset : offset + length]
 
+    def changed(self) -> bool:
+        """Bytes do not change."""
+        return False
+
     def close(self) -> None:
         """Nothing to do."""
 
@@ -53,7 +61,8 @@ class FileSource:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._descriptor).st_size
+        self._opened = version_of(self._descriptor)
+        self.size = self._opened[0]
 
     def chunk(self, offset: int, length: int) -> bytes:
         """A copy of the bytes."""
@@ -62,9 +71,19 @@ class FileSource:
             raise OSError("the file became shorter while it was read")
         return data
 
+    def changed(self) -> bool:
+        """By its size and time."""
+        return version_of(self._descriptor) != self._opened
+
     def close(self) -> None:
         """Closes the file."""
         os.close(self._descriptor)
+
+
+def version_of(descriptor: int) -> tuple[int, int]:
+    """Size and time of the last write, in nanoseconds, of an open file."""
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
 
 
 def open_source(path: Path) -> Source:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from blake3 import blake3
 
-from dwcp_agent.encoding.chunk import encode_chunk, encode_delta
+from dwcp_agent.encoding.chunk import encode_delta
 from dwcp_agent.encoding.manifest import BLOCK, HASH_BYTES, Manifest, block_count, hash_blocks
+from dwcp_agent.encoding.moved import MovedPages
 from dwcp_agent.errors import Failed
 from dwcp_agent.transport.frame import Buffer, Flag, Kind, encode
 from dwcp_agent.transport.source import Source
@@ -51,6 +52,8 @@ class Units:
         """May be given up before the first frame is made."""
         self.count = -(-source.size // UNIT)
         self._hashes: list[bytes] = [b""] * self.count
+        both = baseline is not None and baseline.source is not None
+        self._moved = MovedPages(self._old, baseline.manifest.size) if baseline is not None and both else None
 
     def length(self, unit: int) -> int:
         """Bytes of a unit; the last may be shorter."""
@@ -74,17 +77,18 @@ class Units:
         first, hashes = unit * UNIT // BLOCK, self.hashes(unit)
         return self.baseline.manifest.hashes[first * HASH_BYTES :][: len(hashes)] == hashes
 
-    def parts(self, unit: int, number: int) -> Iterator[Part]:
-        """The frames that stand for a unit, in transfer ``number``. Raises Failed."""
+    def parts(self, unit: int, number: int, encode_new: Callable[[Buffer], tuple[Flag, Buffer]]) -> Iterator[Part]:
+        """The frames that stand for a unit, in transfer ``number``; ``encode_new`` encodes what no baseline tells. Raises Failed."""
         content, start = memoryview(self._chunk(unit)), unit * UNIT
         for begin, end, known in self._runs(unit):
             chunk = content[begin:end]
             if known is not None:
                 flags: Flag = known
                 payload: Buffer = b""
+            elif self.baseline is None or self._moved is None or start + begin >= self.baseline.manifest.size:
+                flags, payload = encode_new(chunk)
             else:
-                base = self._old(start + begin, end - begin)
-                flags, payload = encode_chunk(chunk) if base is None else encode_delta(chunk, base)
+                flags, payload = encode_delta(chunk, start + begin, self._old, self._moved.of(chunk, start + begin))
             head = encode(Kind.DATA, number, payload, flags=flags, offset=start + begin, raw_length=end - begin)
             yield Part(head, payload, flags, end - begin)
 
@@ -108,12 +112,11 @@ class Units:
             return Flag.SAME
         return Flag.ZERO if ours == _ZERO_BLOCK else None
 
-    def _old(self, offset: int, length: int) -> Buffer | None:
-        """What the baseline has at this place, when this side has the baseline."""
-        if self.baseline is None or self.baseline.source is None or offset >= self.baseline.manifest.size:
-            return None
+    def _old(self, offset: int, length: int) -> Buffer:
+        """What the baseline has at this place; shorter at its end."""
+        assert self.baseline is not None and self.baseline.source is not None
         try:
-            return self.baseline.source.chunk(offset, min(length, self.baseline.manifest.size - offset))
+            return self.baseline.source.chunk(offset, max(0, min(length, self.baseline.manifest.size - offset)))
         except OSError as error:
             raise Failed(f"The baseline cannot be read any more: {error.strerror or error}.") from None
 

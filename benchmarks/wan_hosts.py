@@ -1,0 +1,204 @@
+"""Two hosts for the benchmarks of the data path: network namespaces joined by the lab's WAN link. Needs root; gone when left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+
+from benchmarks.measure import PeerMissing
+from benchmarks.programs import built
+from golive.fleet import pki
+from golive.lab import wan
+
+__all__ = ["FAR", "Hosts", "Run", "hosts"]
+
+NEAR, FAR = "10.231.78.0", "10.231.78.1"
+_BUFFERS = {"ipv4/tcp_rmem": "4096 131072 33554432", "ipv4/tcp_wmem": "4096 131072 33554432"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One transfer: seconds, bytes of IP packets both ways, processor seconds of the whole machine."""
+
+    seconds: float
+    wire: int
+    cpu: float
+    told: dict[str, Any]
+
+
+class Hosts:
+    """``near`` sends, ``far`` receives; both have ``place`` as their disk."""
+
+    def __init__(self, place: Path, near: str, far: str, library: Path) -> None:
+        self.place, self.near, self.far = place, near, far
+        self._library = library
+        self._name = f"bench-{os.getpid()}"
+        self._agent: subprocess.Popen[bytes] | None = None
+
+    def link(self, setting: wan.Wan, *, congestion: str) -> None:
+        """The link between them is as said, new connections are controlled by ``congestion``."""
+        if wan.ask(self._name) is None:
+            wan.start(self._name, (self.near, "wan0"), (self.far, "wan0"), setting)
+            for namespace, address in ((self.near, NEAR), (self.far, FAR)):
+                _ip("-n", namespace, "address", "add", f"{address}/31", "dev", "wan0")
+                _ip("-n", namespace, "link", "set", "wan0", "txqueuelen", "5000", "up")
+        else:
+            wan.change(self._name, setting)
+        for namespace in (self.near, self.far):
+            for key, value in {**_BUFFERS, "ipv4/tcp_congestion_control": congestion}.items():
+                _ip("netns", "exec", namespace, "sh", "-c", f"echo {value} > /proc/sys/net/{key}")
+
+    def end(self) -> None:
+        """Nothing of them is left."""
+        self.stop_agent()
+        wan.end(self._name)
+
+    def stop_agent(self) -> None:
+        """The agent was asked to end, and has."""
+        if self._agent is not None:
+            self._agent.terminate()
+            self._agent.wait()
+            self._agent = None
+
+    def kill_agent(self) -> None:
+        """The agent is gone without a word."""
+        assert self._agent is not None
+        self._agent.kill()
+        self._agent.wait()
+        self._agent = None
+
+    def on(self, namespace: str, command: str, *, library: Path | None = None, **more: Any) -> subprocess.Popen[bytes]:
+        """A shell command on one of them; ``library`` is another agent than this tree's."""
+        environment = {**os.environ, "PYTHONPATH": str(library or self._library), "XDG_CACHE_HOME": str(self.place / "cache")}
+        return subprocess.Popen(["ip", "netns", "exec", namespace, "bash", "-o", "pipefail", "-c", command], env=environment, **more)
+
+    def timed(self, near: str, far: str = "") -> Run:
+        """``near`` on the sender, with ``far`` begun on the receiver before; until both have ended. Raises SystemExit when one fails."""
+        begun = self.on(self.far, far) if far else None
+        if begun is not None:
+            time.sleep(0.3)  # it listens by then
+        wire, cpu, started = self._wire(), _cpu_s(), time.monotonic()
+        sent = self.on(self.near, near, stdout=subprocess.PIPE)
+        out, _ = sent.communicate()
+        failed = sent.returncode or (begun.wait() if begun is not None else 0)
+        seconds = time.monotonic() - started
+        if failed:
+            raise SystemExit(f"ended with {failed}: {near}")
+        told = json.loads(out) if out.startswith(b"{") else {}
+        return Run(round(seconds, 3), self._wire() - wire, round(_cpu_s() - cpu, 2), told)
+
+    def serve(self, *, streams: int = 4, library: Path | None = None) -> None:
+        """The agent runs on the receiver, its store on ``place``."""
+        store = self.place / "store"
+        store.mkdir(exist_ok=True)
+        tls = self._certificates()
+        config = {
+            **{"schema": 1, "host": "far", "site": "far", "listen": FAR, "store": str(store), "streams": streams},
+            "tls": {"ca": str(tls / "ca.crt"), "cert": str(tls / "far/agent.crt"), "key": str(tls / "far/agent.key")},
+        }
+        (self.place / "agent.yaml").write_text(yaml.safe_dump(config))
+        log = self.place / "agent.log"
+        with log.open("wb") as out:
+            self._agent = self.on(
+                self.far,
+                f"exec {sys.executable} -m dwcp_agent serve --config {self.place}/agent.yaml",
+                library=library,
+                stdout=out,
+                stderr=out,
+            )
+        deadline = time.monotonic() + 20
+        while b'"ready"' not in log.read_bytes():
+            if self._agent.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the agent did not start: {log.read_text()}")
+            time.sleep(0.05)
+
+    def sending(self, file: Path, name: str, *, streams: int = 4, more: str = "") -> str:
+        """The command that sends ``file``."""
+        tls = self.place / "state/lab/pki"
+        certificate = f"--ca {tls}/ca.crt --cert {tls}/operator.crt --key {tls}/operator.key"
+        return f"{sys.executable} -m dwcp_agent send {file} https://{FAR}:7400/{name} {certificate} --streams {streams} --json {more}"
+
+    def manifest(self, name: str) -> str:
+        """The command that asks the receiver for the manifest of what it has under this name."""
+        tls = self.place / "state/lab/pki"
+        certificate = f"--cacert {tls}/ca.crt --cert {tls}/operator.crt --key {tls}/operator.key"
+        return f"curl -sf -o /dev/null {certificate} https://{FAR}:7400/v1/manifests/{name}"
+
+    def listening(self, port: int) -> None:
+        """Returns when something listens on the receiver."""
+        deadline = time.monotonic() + 10
+        while f":{port:04X} 00000000:0000 0A" not in subprocess.run(
+            ["ip", "netns", "exec", self.far, "cat", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True, check=True
+        ).stdout.replace("00000000000000000000000000000000:0000", "00000000:0000"):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"nothing listens on port {port}")
+            time.sleep(0.02)
+
+    def stored(self, name: str) -> Path:
+        """Where the agent has what was sent under this name."""
+        return self.place / "store/operator.operator" / name
+
+    def _certificates(self) -> Path:
+        state = self.place / "state/lab"
+        state.mkdir(parents=True, exist_ok=True)
+        host = SimpleNamespace(name="far", address=FAR, role="agent", gateway=False, load=False)
+        lab: Any = SimpleNamespace(name="lab", is_lab=True, state=state)
+        fleet: Any = SimpleNamespace(hosts=[host])
+        pki.ensure(lab, fleet, {"far": [FAR]})
+        return state / "pki"
+
+    def _wire(self) -> int:
+        told = wan.ask(self._name)
+        if told is None:
+            raise SystemExit("the WAN link is gone")
+        return int(told["a_to_b"]["bytes"]) + int(told["b_to_a"]["bytes"])
+
+
+def _cpu_s() -> float:
+    """Processor seconds that this machine has spent on anything."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return (sum(fields[:3]) + fields[5] + fields[6]) / os.sysconf("SC_CLK_TCK")
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PeerMissing(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+def _allow(left: ExitStack, congestion: str) -> None:
+    """Namespaces may use this congestion control until ``left`` is left; the machine's own choice stays."""
+    allowed = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+    before = allowed.read_text().split()
+    if congestion not in before:
+        allowed.write_text(" ".join([*before, congestion]))
+        left.callback(allowed.write_text, " ".join(before))
+
+
+@contextmanager
+def hosts(place: Path) -> Iterator[Hosts]:
+    """Raises PeerMissing without root."""
+    if os.geteuid() != 0:
+        raise PeerMissing("The data path is measured between two network namespaces, which takes root; run it with sudo.")
+    near, far = (f"dwcp-bench-{os.getpid()}-{end}" for end in ("near", "far"))
+    with ExitStack() as left:
+        _allow(left, "cubic")
+        for namespace in (near, far):
+            _ip("netns", "add", namespace)
+            left.callback(subprocess.run, ["ip", "netns", "del", namespace], capture_output=True, check=False)
+            _ip("-n", namespace, "link", "set", "lo", "up")
+            _ip("netns", "exec", namespace, "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")
+        made = Hosts(place, near, far, built(place / "agent"))
+        left.callback(made.end)
+        yield made

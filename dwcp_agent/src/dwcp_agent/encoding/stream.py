@@ -1,0 +1,104 @@
+"""Content of one stream as parts of one long zstd frame: every part may refer to what went over the stream before.
+
+A stream's parts arrive in order and are decoded in order, so that what was sent is a window for what comes; chunks by themselves would
+forget it. A level is changed, and a broken stream forgotten, by beginning a new frame.
+"""
+
+from __future__ import annotations
+
+from typing import IO, cast
+
+import zstandard
+
+from dwcp_agent.encoding.chunk import WORTH_IT
+from dwcp_agent.errors import ProtocolError
+from dwcp_agent.transport.frame import Buffer, Flag
+
+__all__ = ["WINDOW_LOG", "PartDecoder", "PartEncoder"]
+
+WINDOW_LOG = 23
+"""8 MiB, which a receiver holds for every stream."""
+_PROBE_BYTES = 32 * 1024
+
+
+class PartEncoder:
+    """Encodes one stream's content. Not safe from several threads."""
+
+    def __init__(self) -> None:
+        self._level = 0
+        self._compressors: dict[int, zstandard.ZstdCompressor] = {}
+        self._object: zstandard.ZstdCompressionObj | None = None
+        self._probe = zstandard.ZstdCompressor(level=1)
+        self._raw_before = False
+
+    def encode(self, chunk: Buffer, level: int) -> tuple[Flag, Buffer]:
+        """The flag and payload that stand for ``chunk``, at this level of zstd."""
+        if self._raw_before and not self._shrinks(chunk):
+            return Flag.RAW, chunk
+        begins = self._object is None or level != self._level
+        if begins:
+            self._object, self._level = self._compressor(level).compressobj(), level
+        assert self._object is not None
+        packed = self._object.compress(chunk) + self._object.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        self._raw_before = len(packed) >= len(chunk) * WORTH_IT
+        if self._raw_before:
+            # It goes as it is, so that the receiver has nothing to decode; then it is no part of the frame, and what comes begins another.
+            self._object = None
+            return Flag.RAW, chunk
+        return Flag.PART_FIRST if begins else Flag.PART, packed
+
+    def _compressor(self, level: int) -> zstandard.ZstdCompressor:
+        if level not in self._compressors:
+            parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=WINDOW_LOG)
+            self._compressors = {level: zstandard.ZstdCompressor(compression_params=parameters)}
+        return self._compressors[level]
+
+    def _shrinks(self, chunk: Buffer) -> bool:
+        """Whether a piece out of the middle does; where the chunk before did not, it is worth asking first."""
+        view = memoryview(chunk)
+        middle = max(0, len(view) // 2 - _PROBE_BYTES // 2)
+        piece = view[middle : middle + _PROBE_BYTES]
+        return len(self._probe.compress(piece)) < len(piece) * WORTH_IT
+
+
+class _Feed:
+    """Hands a decoder one part at a time."""
+
+    def __init__(self) -> None:
+        self.part = b""
+
+    def read(self, size: int = -1) -> bytes:
+        taken, self.part = self.part, b""
+        return taken
+
+
+class PartDecoder:
+    """Decodes one stream's content. Not safe from several threads."""
+
+    def __init__(self) -> None:
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG)
+        self._feed = _Feed()
+        self._reader: zstandard.ZstdDecompressionReader | None = None
+
+    def decode(self, begins: bool, payload: Buffer, raw_length: int) -> bytearray:
+        """The ``raw_length`` bytes that a part stands for; nothing longer is ever made. Raises ProtocolError."""
+        if begins:
+            self._feed = _Feed()
+            self._reader = self._decompressor.stream_reader(cast("IO[bytes]", self._feed))
+        if self._reader is None:
+            raise ProtocolError("A part of a zstd frame came before its beginning.")
+        if self._feed.part:
+            raise ProtocolError("The part before stood for more than it said.")
+        self._feed.part = bytes(payload)
+        chunk = bytearray(raw_length)
+        view = memoryview(chunk)
+        try:
+            while view:
+                got = self._reader.readinto(view)
+                if not got:
+                    raise ProtocolError(f"A part stands for {raw_length - len(view)} bytes and not for {raw_length}.")
+                view = view[got:]
+        except zstandard.ZstdError as error:
+            self._reader = None
+            raise ProtocolError(f"A part is none of its stream's zstd frame: {error}.") from None
+        return chunk

@@ -1,0 +1,54 @@
+"""What the kernel knows of a TCP connection (``TCP_INFO``): measured, where an application could only guess."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+
+__all__ = ["TcpInfo", "tcp_info"]
+
+_U32 = struct.Struct("=I")
+_U64 = struct.Struct("=Q")
+_BYTES = 224
+
+
+@dataclass(frozen=True)
+class TcpInfo:
+    """Of ``struct tcp_info`` in linux/tcp.h. Times are since the connection began; what an older kernel does not tell is 0."""
+
+    rtt_us: int
+    min_rtt_us: int
+    window_segments: int
+    retransmitted_segments: int
+    delivery_bytes_per_s: int
+    busy_us: int
+    """There was something to send."""
+    receiver_limited_us: int
+    """The receiver's window was what limited."""
+    buffer_limited_us: int
+    """Our own send buffer was."""
+    unsent_bytes: int
+
+
+def tcp_info(sock: socket.socket) -> TcpInfo:
+    """What is known of ``sock`` now. Raises OSError when it is no TCP connection."""
+    told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES).ljust(_BYTES, b"\0")
+
+    def u32(offset: int) -> int:
+        return int(_U32.unpack_from(told, offset)[0])
+
+    def u64(offset: int) -> int:
+        return int(_U64.unpack_from(told, offset)[0])
+
+    return TcpInfo(
+        rtt_us=u32(68),
+        min_rtt_us=u32(148),
+        window_segments=u32(80),
+        retransmitted_segments=u32(100),
+        delivery_bytes_per_s=u64(160),
+        busy_us=u64(168),
+        receiver_limited_us=u64(176),
+        buffer_limited_us=u64(184),
+        unsent_bytes=u32(144),
+    )

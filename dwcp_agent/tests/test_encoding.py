@@ -1,0 +1,265 @@
+"""How content is encoded for a stream: parts of one zstd frame, deltas beside a baseline, and the level that links and processors allow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import struct
+from collections.abc import Callable
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dwcp_agent.encoding.chunk import decode_delta, encode_delta
+from dwcp_agent.encoding.level import FIRST, LEVELS, LevelChooser, Sample, decide
+from dwcp_agent.encoding.moved import PAGE, MovedPages
+from dwcp_agent.encoding.stream import PartDecoder, PartEncoder
+from dwcp_agent.errors import ProtocolError
+from dwcp_agent.transport.frame import Flag
+from dwcp_agent.transport.work import Work
+
+BLOCK = 65536
+
+
+def text(size: int, seed: int = 0) -> bytes:
+    """Words in an order that zstd finds something in."""
+    draw = random.Random(seed)
+    words = [bytes(draw.choices(b"abcdefgh", k=draw.randint(3, 9))) for _ in range(500)]
+    return b" ".join(draw.choices(words, k=size // 4))[:size]
+
+
+def decoded(decoder: PartDecoder, flag: Flag, payload: bytes, raw_length: int) -> bytes:
+    if flag == Flag.RAW:
+        return bytes(payload)
+    return bytes(decoder.decode(flag == Flag.PART_FIRST, payload, raw_length))
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_parts_refer_to_what_the_stream_carried_before() -> None:
+    encoder, decoder = PartEncoder(), PartDecoder()
+    chunk = os.urandom(BLOCK // 2) * 2
+    first = encoder.encode(chunk, 3)
+    again = encoder.encode(chunk, 3)
+    assert (first[0], again[0]) == (Flag.PART_FIRST, Flag.PART)
+    assert len(again[1]) < 100 < BLOCK // 2 < len(first[1])
+    for flag, payload in (first, again):
+        assert decoded(decoder, flag, bytes(payload), BLOCK) == chunk
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["text", "noise", "zeros", "again"]), st.integers(1, 200_000), st.sampled_from(LEVELS[:5])),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_every_sequence_of_chunks_and_levels_comes_back(chunks: list[tuple[str, int, int]]) -> None:
+    encoder, decoder, before = PartEncoder(), PartDecoder(), b"x"
+    for number, (kind, size, level) in enumerate(chunks):
+        chunk = {
+            "text": text(size, number),
+            "noise": random.Random(number).randbytes(size),
+            "zeros": bytes(size),
+            "again": (before * (size // len(before) + 1))[:size],
+        }[kind]
+        flag, payload = encoder.encode(chunk, level)
+        assert flag in (Flag.RAW, Flag.PART_FIRST, Flag.PART)
+        assert (flag == Flag.RAW and bytes(payload) == chunk) or 0 < len(payload) < len(chunk)
+        assert decoded(decoder, flag, bytes(payload), len(chunk)) == chunk
+        before = chunk
+
+
+def test_what_does_not_shrink_goes_as_it_is_and_is_asked_about_cheaply() -> None:
+    encoder = PartEncoder()
+    assert encoder.encode(os.urandom(BLOCK), 3)[0] is Flag.RAW
+    assert encoder.encode(os.urandom(BLOCK), 3)[0] is Flag.RAW
+    assert encoder.encode(text(BLOCK), 3)[0] is Flag.PART_FIRST
+
+
+def test_a_part_without_its_beginning_is_refused() -> None:
+    encoder = PartEncoder()
+    encoder.encode(text(BLOCK), 3)
+    with pytest.raises(ProtocolError, match="before its beginning"):
+        PartDecoder().decode(False, encoder.encode(text(BLOCK), 3)[1], BLOCK)
+
+
+def test_a_part_that_stands_for_less_is_refused() -> None:
+    _, payload = PartEncoder().encode(text(BLOCK), 3)
+    with pytest.raises(ProtocolError, match=f"stands for {BLOCK} bytes and not for {BLOCK + 1}"):
+        PartDecoder().decode(True, payload, BLOCK + 1)
+
+
+def test_a_bomb_makes_nothing_larger_than_it_may() -> None:
+    bomb = zstandard.ZstdCompressor(level=3).compress(bytes(1 << 30))
+    assert len(bomb) < 100_000
+    decoder = PartDecoder()
+    assert decoder.decode(True, bomb, BLOCK) == bytes(BLOCK)
+    # What was too much of it is not the beginning of what comes.
+    with pytest.raises(ProtocolError):
+        for _ in range(1 << 15):
+            decoder.decode(False, text(BLOCK), BLOCK)
+
+
+def test_a_window_larger_than_agreed_is_refused() -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
+    wide = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    with pytest.raises(ProtocolError, match="none of its stream's"):
+        PartDecoder().decode(True, wide.compress(text(BLOCK)) + wide.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), BLOCK)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(min_size=1, max_size=2000), st.integers(1, BLOCK), st.booleans())
+def test_no_bytes_do_more_than_be_refused(payload: bytes, raw_length: int, begins: bool) -> None:
+    decoder = PartDecoder()
+    decoder.decode(True, PartEncoder().encode(text(BLOCK), 3)[1], BLOCK)
+    with contextlib.suppress(ProtocolError):
+        assert len(decoder.decode(begins, payload, raw_length)) == raw_length
+
+
+def reading(content: bytes) -> Callable[[int, int], bytes]:
+    """A baseline."""
+    return lambda offset, length: content[offset : offset + length]
+
+
+# -- deltas -----------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(min_size=1, max_size=5000), st.binary(min_size=1, max_size=5000), st.integers(0, 3000))
+def test_a_delta_comes_back(base: bytes, extra: bytes, at: int) -> None:
+    chunk = base[:at] + extra + base[at:]
+    flag, payload = encode_delta(chunk, 0, reading(base))
+    if flag == Flag.DELTA:
+        assert len(payload) < len(chunk)
+        assert decode_delta(payload, 0, len(chunk), reading(base)) == chunk
+    else:
+        assert flag in (Flag.RAW, Flag.ZERO)
+
+
+def test_a_delta_costs_what_changed() -> None:
+    base = os.urandom(16 * BLOCK)
+    chunk = base[:100] + b"changed" + base[107:]
+    flag, payload = encode_delta(chunk, 0, reading(base))
+    assert flag is Flag.DELTA and len(payload) < 2_000
+
+
+def test_a_delta_beside_another_baseline_is_refused_or_other_content() -> None:
+    base = os.urandom(BLOCK)
+    _, payload = encode_delta(base[:100] + b"changed" + base[107:], 0, reading(base))
+    with contextlib.suppress(ProtocolError):
+        assert decode_delta(payload, 0, BLOCK, reading(os.urandom(BLOCK))) != base
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 63), st.integers(1, 8)), min_size=1, max_size=8), st.integers(0, 48), st.binary(max_size=500))
+def test_content_put_together_from_elsewhere_comes_back_for_next_to_nothing(runs: list[tuple[int, int]], place: int, extra: bytes) -> None:
+    base = random.Random(5).randbytes(64 * PAGE)
+    chunk = b"".join(base[page * PAGE : (page + count) * PAGE] for page, count in runs) + extra
+    moved = MovedPages(reading(base), len(base)).of(chunk, place * PAGE)
+    flag, payload = encode_delta(chunk, place * PAGE, reading(base), moved)
+    assert flag is Flag.DELTA and len(payload) < 3_000 + len(extra)
+    assert decode_delta(payload, place * PAGE, len(chunk), reading(base)) == chunk
+
+
+def test_pages_with_one_checksum_and_other_content_are_not_taken_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "dwcp_agent.encoding.moved.page_sums", lambda data, page: (b"\1\0\0\0" if any(data) else bytes(4)) * (len(data) // page)
+    )
+    base = os.urandom(4 * PAGE)
+    assert MovedPages(reading(base), len(base)).of(os.urandom(4 * PAGE), 8 * PAGE) == []
+    # The last of them is the one that is remembered.
+    assert MovedPages(reading(base), len(base)).of(base[3 * PAGE :], 8 * PAGE) == [(3 * PAGE, PAGE)]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"\0",
+        b"\0\1" + bytes(5),  # cut
+        b"\xff\xff" + bytes(65535 * 12),  # too many
+        b"\0\1" + struct.pack(">QI", 0, 2 << 20),  # too much
+        b"\0\1" + struct.pack(">QI", 1 << 63, 10),  # nowhere
+        b"\0\1" + struct.pack(">QI", BLOCK - 5, 10),  # behind the end
+    ],
+)
+def test_a_delta_that_refers_to_what_is_not_there_is_refused(head: bytes) -> None:
+    base = os.urandom(BLOCK)
+    _, payload = encode_delta(base[:100] + b"changed" + base[107:], 0, reading(base))
+    with pytest.raises(ProtocolError):
+        decode_delta(head + bytes(payload)[2:], 0, BLOCK, reading(base))
+
+
+# -- the level --------------------------------------------------------------------------------------------------------------------
+
+
+def sample(*, encoding: float, sending: float, cpu: float = 1.0, theirs: float = 0.0) -> Sample:
+    return Sample(encoding, encoding * cpu, sending, sending * theirs)
+
+
+@pytest.mark.parametrize(
+    ("spent", "step"),
+    [
+        (sample(encoding=1, sending=3), 1),  # the link is what is waited for, and a processor is free
+        (sample(encoding=1, sending=1), 0),
+        (sample(encoding=3, sending=0.5), -1),  # the encoder is
+        (sample(encoding=1, sending=3, cpu=0.5), 0),  # no processor is free for more
+        (sample(encoding=1, sending=3, theirs=0.3), 0),  # the receiver is
+        (sample(encoding=1, sending=3, theirs=0.6), -1),
+        (sample(encoding=0, sending=0), 0),
+        (sample(encoding=0, sending=3), 1),
+    ],
+)
+def test_the_level_follows_what_limits(spent: Sample, step: int) -> None:
+    at = LEVELS.index(FIRST)
+    decision = decide(FIRST, spent)
+    assert LEVELS.index(decision.level) - at == step and decision.why
+
+
+def test_the_level_stays_within_its_bounds() -> None:
+    assert decide(LEVELS[-1], sample(encoding=1, sending=9)).level == LEVELS[-1]
+    assert decide(LEVELS[0], sample(encoding=9, sending=1)).level == LEVELS[0]
+    assert decide(LEVELS[0], sample(encoding=1, sending=9, theirs=0.9)).level == LEVELS[0]
+
+
+def test_a_level_is_chosen_from_a_whole_window_and_said_why() -> None:
+    now = [0.0]
+    chooser = LevelChooser(clock=lambda: now[0])
+    for _ in range(3):
+        now[0] += 0.1
+        chooser.took(sample(encoding=0.01, sending=0.09), 1 << 20)
+    assert chooser.level == FIRST
+    now[0] += 0.2
+    chooser.took(sample(encoding=0.01, sending=0.09), 1 << 20)
+    assert chooser.level == LEVELS[LEVELS.index(FIRST) + 1]
+    assert [decision.level for decision in chooser.decisions] == [chooser.level] and "waited for the link" in chooser.decisions[0].why
+
+
+# -- work -------------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 300), st.integers(1, 8), st.randoms(use_true_random=False))
+def test_every_unit_is_taken_once_whoever_asks_when(count: int, streams: int, order: random.Random) -> None:
+    work, taken = Work(count, streams), []
+    asking = list(range(streams))
+    while asking:
+        stream = order.choice(asking)
+        unit = work.take(stream)
+        if unit is None:
+            asking.remove(stream)
+        else:
+            taken.append(unit)
+    assert sorted(taken) == list(range(count))
+
+
+def test_a_stream_has_neighbours_and_what_came_back_goes_first() -> None:
+    work = Work(100, 2)
+    assert [work.take(0), work.take(0), work.take(1), work.take(0)] == [0, 1, 50, 2]
+    work.put_back([7, 8])
+    assert [work.take(1), work.take(0), work.take(1)] == [7, 8, 51]

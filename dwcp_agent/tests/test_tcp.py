@@ -1,0 +1,75 @@
+"""What the kernel tells of a connection is read from the right places, and what it is told is kept."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dwcp_agent.telemetry.tcp import tcp_info
+from dwcp_agent.transport.congestion import prefer, set_limit
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        left = socket.create_connection(listening.getsockname())
+        right, _ = listening.accept()
+    with left, right:
+        yield left, right
+
+
+def drain(sock: socket.socket, count: int) -> float:
+    """Seconds until so many bytes came."""
+    begun = time.monotonic()
+    while count > 0:
+        count -= len(sock.recv(1 << 20))
+    return time.monotonic() - begun
+
+
+def test_a_new_connection_over_loopback_is_fast_and_idle(pair: Pair) -> None:
+    told = tcp_info(pair[0])
+    assert 0 < told.rtt_us < 5_000 and 0 < told.min_rtt_us <= told.rtt_us * 2
+    assert told.window_segments == 10  # RFC 6928
+    assert (told.retransmitted_segments, told.receiver_limited_us, told.unsent_bytes) == (0, 0, 0)
+
+
+def test_a_receiver_that_does_not_read_is_seen_to_limit(pair: Pair) -> None:
+    left, right = pair
+    size = 16 << 20
+    sender = threading.Thread(target=left.sendall, args=(bytes(size),))
+    sender.start()
+    time.sleep(0.3)
+    stuck = tcp_info(left)
+    assert stuck.unsent_bytes > 0
+    drain(right, size)
+    sender.join()
+    told = tcp_info(left)
+    assert 0.15e6 < told.receiver_limited_us <= told.busy_us
+    assert told.delivery_bytes_per_s > 0
+
+
+def test_what_is_no_connection_is_an_error() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises(OSError):
+        tcp_info(sock)
+
+
+def test_a_short_path_keeps_what_the_host_has(pair: Pair) -> None:
+    usual = open("/proc/sys/net/ipv4/tcp_congestion_control").read().strip()  # noqa: SIM115, PTH123
+    assert prefer(pair[0]) == usual
+
+
+def test_a_limit_is_the_kernels_to_keep(pair: Pair) -> None:
+    left, right = pair
+    set_limit(left, 4_000_000)
+    size = 4_000_000
+    sender = threading.Thread(target=left.sendall, args=(bytes(size),))
+    sender.start()
+    # What a connection may send at once at its beginning is not held back.
+    assert drain(right, size) > 0.7
+    sender.join()
