@@ -75,7 +75,7 @@ class Files:
             elif name == "v2r":
                 images.changed_at_random(self.get("v1"), path)
             else:
-                images.random_file(path, self.size // 4)
+                images.random_file(path, self.size)
             self.made[name] = path
         return self.made[name]
 

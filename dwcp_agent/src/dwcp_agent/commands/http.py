@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from dwcp_agent.errors import BadInput, Refused, Unreachable
 from dwcp_agent.security.tls import TlsFiles, client_context
 
-__all__ = ["Endpoint", "OtherSlot", "fetch", "parse_url", "request", "tls_of"]
+__all__ = ["Connection", "Endpoint", "OtherSlot", "as_object", "parse_url", "request", "tls_of"]
 
 
 @dataclass(frozen=True)
@@ -53,38 +53,76 @@ def tls_of(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
     return client_context(TlsFiles(ca=ca, cert=cert, key=key))
 
 
+class Connection:
+    """A connection to one agent or gateway that is kept for the next request, as long as the other side keeps it too."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._kept: tuple[Endpoint, http.client.HTTPSConnection] | None = None
+
+    def fetch(
+        self, endpoint: Endpoint, method: str, path: str, headers: dict[str, str] | None = None, timeout_s: float = 10.0
+    ) -> tuple[dict[str, str], bytes]:
+        """Headers and body of a good answer. Raises as :func:`request` does."""
+        for kept in (True, False):
+            connection = self._take(endpoint, timeout_s) if kept else None
+            again = connection is not None
+            connection = connection or http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=timeout_s, context=self._context)
+            try:
+                connection.request(method, path, headers=headers or {})
+                response = connection.getresponse()
+                status, body, told = response.status, response.read(), dict(response.headers.items())
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if again:
+                    continue  # it was closed meanwhile, which a kept connection may be at any time
+                reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
+                raise Unreachable(f"{endpoint} did not answer: {reason}.") from None
+            if response.will_close:
+                connection.close()
+            else:
+                self._kept = (endpoint, connection)
+            return _good(endpoint, status, told, body)
+        raise AssertionError("the second connection is never a kept one")
+
+    def close(self) -> None:
+        """Closes what is kept."""
+        if self._kept is not None:
+            self._kept[1].close()
+            self._kept = None
+
+    def _take(self, endpoint: Endpoint, timeout_s: float) -> http.client.HTTPSConnection | None:
+        kept, self._kept = self._kept, None
+        if kept is None or kept[0] != endpoint:
+            return None
+        if kept[1].sock is not None:
+            kept[1].sock.settimeout(timeout_s)
+        return kept[1]
+
+
 def request(
     endpoint: Endpoint, context: ssl.SSLContext, method: str, path: str, headers: dict[str, str] | None = None, timeout_s: float = 10.0
 ) -> dict[str, Any]:
     """The JSON object of the answer. Raises Unreachable when none came, Refused with the answer's code and message when it is an error."""
-    _, body = fetch(endpoint, context, method, path, headers, timeout_s)
-    return _object(body)
-
-
-def fetch(
-    endpoint: Endpoint, context: ssl.SSLContext, method: str, path: str, headers: dict[str, str] | None = None, timeout_s: float = 10.0
-) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a good answer. Raises as :func:`request` does."""
-    connection = http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=timeout_s, context=context)
+    connection = Connection(context)
     try:
-        connection.request(method, path, headers=headers or {})
-        response = connection.getresponse()
-        status, body, told = response.status, response.read(), dict(response.headers.items())
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
-        raise Unreachable(f"{endpoint} did not answer: {reason}.") from None
+        return as_object(connection.fetch(endpoint, method, path, headers, timeout_s)[1])
     finally:
         connection.close()
+
+
+def _good(endpoint: Endpoint, status: int, told: dict[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
     if status < 400:
         return told, body
-    fields = _object(body)
+    fields = as_object(body)
     if status == 421 and isinstance(control := fields.get("control"), dict) and type(control.get("port")) is int:
         raise OtherSlot(Endpoint(endpoint.host, control["port"], endpoint.path))
     code, message = str(fields.get("error", "http")), str(fields.get("message", f"HTTP {status}"))
     raise Refused(f"{endpoint} refused ({code}, {status}): {message}", code=code, status=status)
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def as_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in ``body``; empty when there is none."""
     try:
         fields = json.loads(body)
     except ValueError:

@@ -8,6 +8,7 @@ import json
 import os
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from urllib.parse import quote
 from blake3 import blake3
 
 from dwcp_agent import features
-from dwcp_agent.commands.http import Endpoint, OtherSlot, fetch, parse_url, request, tls_of
+from dwcp_agent.commands.http import Connection, Endpoint, OtherSlot, as_object, parse_url, tls_of
 from dwcp_agent.encoding.manifest import Manifest, manifest_of
 from dwcp_agent.errors import BadInput, Failed, Refused
 from dwcp_agent.sessions.ticket import check_session_id
@@ -46,15 +47,16 @@ class _Session:
         self.headers = {"X-DWCP-Session": session}
         self.answer: dict[str, Any] = {}
         self._link: Link | None = None
+        self._connection = Connection(context)
 
     def open(self) -> None:
         """Raises Unreachable, Refused."""
         headers = self.headers | {"Content-Length": "0"}
         try:
-            self.answer = request(self.endpoint, self.context, "POST", "/v1/sessions", headers)
+            self.answer = as_object(self._connection.fetch(self.endpoint, "POST", "/v1/sessions", headers)[1])
         except OtherSlot as other:
             self.endpoint = other.endpoint
-            self.answer = request(self.endpoint, self.context, "POST", "/v1/sessions", headers)
+            self.answer = as_object(self._connection.fetch(self.endpoint, "POST", "/v1/sessions", headers)[1])
 
     def connect(self) -> tuple[Link, str]:
         """A link to the agent's data port, and a new ticket for it."""
@@ -74,8 +76,8 @@ class _Session:
     def baseline(self, path: str) -> Manifest | None:
         """The manifest of what the agent has under this name."""
         try:
-            told, hashes = fetch(
-                self.endpoint, self.context, "GET", f"/v1/manifests/{quote(path)}", self.headers, timeout_s=_MANIFEST_TIMEOUT_S
+            told, hashes = self._connection.fetch(
+                self.endpoint, "GET", f"/v1/manifests/{quote(path)}", self.headers, timeout_s=_MANIFEST_TIMEOUT_S
             )
             return Manifest(int(told.get("X-DWCP-Size", "")), hashes)
         except Refused as error:
@@ -153,7 +155,10 @@ def _by_protocol_1(arguments: argparse.Namespace, session: _Session, source: Sou
 
 
 def _by_protocol_2(arguments: argparse.Namespace, session: _Session, source: Source, old: Source | None, token: str) -> dict[str, Any]:
-    first = iter([(session.link(), session.ticket())])
+    link = session.link()
+    first = iter([(link, session.ticket())])
+    warming = threading.Thread(target=link.warm, daemon=True)
+    warming.start()
     known = session.baseline(session.endpoint.path)
     baseline = None
     if known is not None:

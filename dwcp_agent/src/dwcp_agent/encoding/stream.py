@@ -78,10 +78,11 @@ class PartDecoder:
     def __init__(self) -> None:
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG)
         self._feed = _Feed()
+        self._chunk = bytearray(0)
         self._reader: zstandard.ZstdDecompressionReader | None = None
 
-    def decode(self, begins: bool, payload: Buffer, raw_length: int) -> bytearray:
-        """The ``raw_length`` bytes that a part stands for; nothing longer is ever made. Raises ProtocolError."""
+    def decode(self, begins: bool, payload: Buffer, raw_length: int) -> memoryview:
+        """The ``raw_length`` bytes that a part stands for, until the next is decoded; nothing longer is ever made. Raises ProtocolError."""
         if begins:
             self._feed = _Feed()
             self._reader = self._decompressor.stream_reader(cast("IO[bytes]", self._feed))
@@ -90,8 +91,9 @@ class PartDecoder:
         if self._feed.part:
             raise ProtocolError("The part before stood for more than it said.")
         self._feed.part = bytes(payload)
-        chunk = bytearray(raw_length)
-        view = memoryview(chunk)
+        if len(self._chunk) < raw_length:
+            self._chunk = bytearray(raw_length)
+        chunk = view = memoryview(self._chunk)[:raw_length]
         try:
             while view:
                 got = self._reader.readinto(view)

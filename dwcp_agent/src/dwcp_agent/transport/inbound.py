@@ -6,7 +6,9 @@ What has arrived is in the store's partial content (``dwcp_agent.store.partial``
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +30,9 @@ Clock = Callable[[], float]
 _REMEMBER_S = 60.0
 """How long a transfer that is over can still be asked how it ended."""
 _PURGE_EVERY_S = 60.0
+_FICLONERANGE = 0x4020940D  # linux/fs.h
+_CLONE = struct.Struct("=qQQQ")
+_COPY_BYTES = 256 * 1024
 _MOST_RUNS = 300
 """A STATE with more would be over the limit of a control frame; what it leaves out is sent again."""
 
@@ -60,6 +65,7 @@ class Inbound:
         self._partial: Partial | None = None
         self._baseline: int | None = None
         self._baseline_size = 0
+        self._clones = True
         self._baseline = self._open_baseline(baseline)
         try:
             self._partial = store.resume(intent.identity, intent.token, intent.name, intent.size)
@@ -223,17 +229,21 @@ class Inbound:
         base = self._base()
         if offset + length > self._baseline_size:
             raise ProtocolError(f"The baseline has no {length} bytes at {offset}.")
+        if self._clones:
+            try:
+                fcntl.ioctl(content, _FICLONERANGE, _CLONE.pack(base, offset, length, offset))
+                return
+            except OSError:
+                # This file system shares no blocks (or not for the last, shorter one).
+                self._clones = offset + length == self.intent.size and length % BLOCK != 0
+        # Not copy_file_range: where it shares nothing it copies by pages, at a third of this.
         end = offset + length
         while offset < end:
-            try:
-                copied = os.copy_file_range(base, content, end - offset, offset, offset)
-            except OSError:
-                # Not between these two file systems, or not in this kernel: by hand, and a real error shows again.
-                data = os.pread(base, min(end - offset, 1 << 20), offset)
-                copied = os.pwrite(content, data, offset)
-            if not copied:
+            data = os.pread(base, min(end - offset, _COPY_BYTES), offset)
+            if not data:
                 raise ProtocolError("The baseline became shorter.")
-            offset += copied
+            os.pwrite(content, data, offset)
+            offset += len(data)
 
     def _base(self) -> int:
         if self._baseline is None:

@@ -161,7 +161,8 @@ class Outbound:
             if not self._differs and self._units.baseline is not None:
                 self._tally.same_bytes = self._tally.size
                 return self._finished(self._units.baseline.manifest.id)
-            wire, state = self._enter()
+            wire = self._join()
+            state = {}
         manifest = self._units.manifest()
         if self._units.source.changed():
             self._drop(wire)
@@ -172,6 +173,7 @@ class Outbound:
         else:
             wire.sock.settimeout(30 + self._tally.size / _VERIFY_BYTES_PER_S)
             wire.write(control(Kind.END, self._number, {"id": manifest.id}))
+            _answer(wire, Kind.STATE)
             answer = _answer(wire, Kind.RECEIPT)
             self._leave(wire)
         if not isinstance(answer, dict) or answer.get("id") != manifest.id or answer.get("bytes") != manifest.size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import socket
@@ -50,6 +51,13 @@ class Link:
             if not wire.readable():
                 return wire
             wire.close()  # the other side has closed it or said something out of turn: nothing of ours was sent on it
+
+    def warm(self) -> None:
+        """Makes the first connection, for whoever takes it; when it cannot be made, who takes one is told why."""
+        with contextlib.suppress(Unreachable):
+            wire = self._connect()
+            with self._lock:
+                self._idle.append(wire)
 
     def give(self, wire: Wire) -> None:
         """Keeps a connection whose transfer ended well."""
