@@ -18,9 +18,10 @@ from dwcp_agent.encoding.manifest import BLOCK, HASH_BYTES, Manifest, manifest_o
 from dwcp_agent.errors import AgentError, BadInput, Corrupt, Refused, Unreachable
 from dwcp_agent.transport import frame
 from dwcp_agent.transport.frame import Flag, Kind, control, encode, parse_control
-from dwcp_agent.transport.outbound import Outbound, Tally
+from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import BytesSource
+from dwcp_agent.transport.tally import Tally
 from dwcp_agent.transport.units import UNIT, Baseline
 from dwcp_agent.transport.wire import Wire
 from fixtures import Agent, context_of, wait_for

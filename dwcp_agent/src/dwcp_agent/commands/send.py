@@ -26,9 +26,10 @@ from dwcp_agent.sessions.ticket import check_session_id
 from dwcp_agent.store.manifests import load_manifest, save_manifest
 from dwcp_agent.store.names import parts_of
 from dwcp_agent.transport.frame import PROTOCOL
-from dwcp_agent.transport.outbound import Outbound, Tally
+from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.sender import Link, Sending
 from dwcp_agent.transport.source import Source, open_source
+from dwcp_agent.transport.tally import Tally
 from dwcp_agent.transport.units import Baseline
 
 __all__ = ["send"]

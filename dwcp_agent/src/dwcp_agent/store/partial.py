@@ -87,6 +87,7 @@ class Partial:
         try:
             found = os.pread(journal, _HEAD_BYTES, 0)
             if not found:
+                os.ftruncate(content, 0)
                 os.ftruncate(content, size)
                 os.write(journal, head)
             elif not found.startswith(head):

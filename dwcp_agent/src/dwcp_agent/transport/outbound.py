@@ -15,51 +15,23 @@ from dwcp_agent.encoding.manifest import block_count
 from dwcp_agent.encoding.stream import PartEncoder
 from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, Unreachable
 from dwcp_agent.telemetry.tcp import tcp_info
+from dwcp_agent.transport.answers import answer, refusal
 from dwcp_agent.transport.congestion import set_limit
 from dwcp_agent.transport.frame import PROTOCOL, Buffer, Flag, Kind, control, parse_control
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import Source
+from dwcp_agent.transport.tally import Progress, Tally
 from dwcp_agent.transport.units import UNIT, Baseline, Units
 from dwcp_agent.transport.wire import Wire
 from dwcp_agent.transport.work import Work
 
-__all__ = ["Outbound", "Progress", "Tally"]
+__all__ = ["Outbound"]
 
 _AGAIN = frozenset({"parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid"})
 """Refusals that a new session or a little patience may change."""
 _PAUSE_S = (0.05, 2.0)
 _VERIFY_BYTES_PER_S = 20e6
 """The slowest disk that a receiver is given time for to verify what arrived."""
-
-
-@dataclass
-class Tally:
-    """What a transfer took. Bytes of the file, but for ``wire_bytes``: payloads and headers as they went into TLS."""
-
-    size: int
-    id: str = ""
-    wire_bytes: int = 0
-    sent_bytes: int = 0
-    """Went as content."""
-    same_bytes: int = 0
-    """Were in the receiver's baseline at the same place."""
-    zero_bytes: int = 0
-    resumed_bytes: int = 0
-    """Were at the receiver when this run began."""
-    again_bytes: int = 0
-    """Went a second time, because the stream they were on broke before the receiver said that it has them."""
-    streams: int = 0
-    broken_streams: int = 0
-    congestion: str = ""
-    """The congestion control of its streams."""
-    level: int = 0
-    """Of zstd, at the end; what it was before is in ``levels``."""
-    levels: list[dict[str, Any]] = field(default_factory=list)
-    """Every change of it, and why."""
-
-
-Progress = Callable[[int, int, Tally], None]
-"""Called now and then with the bytes that are done, the bytes there are, and the tally."""
 
 
 @dataclass
@@ -169,14 +141,14 @@ class Outbound:
             raise Failed("The source was changed while it was sent, so nothing was committed; send it again when it rests.")
         if "done" in state:
             self._leave(wire)
-            answer = state["done"]
+            told: Any = state["done"]
         else:
             wire.sock.settimeout(30 + self._tally.size / _VERIFY_BYTES_PER_S)
             wire.write(control(Kind.END, self._number, {"id": manifest.id}))
-            _answer(wire, Kind.STATE)
-            answer = _answer(wire, Kind.RECEIPT)
+            answer(wire, Kind.STATE)
+            told = answer(wire, Kind.RECEIPT)
             self._leave(wire)
-        if not isinstance(answer, dict) or answer.get("id") != manifest.id or answer.get("bytes") != manifest.size:
+        if not isinstance(told, dict) or told.get("id") != manifest.id or told.get("bytes") != manifest.size:
             raise Corrupt(f"The receiver committed something else than {manifest.id}.")
         return self._finished(manifest.id)
 
@@ -191,7 +163,7 @@ class Outbound:
     def _enter(self) -> tuple[Wire, dict[str, Any]]:
         """A stream in the transfer, and what its STATE says."""
         wire = self._join()
-        return wire, _answer(wire, Kind.STATE)
+        return wire, answer(wire, Kind.STATE)
 
     def _join(self) -> Wire:
         wire = self._link.take()
@@ -205,7 +177,11 @@ class Outbound:
         hello = {"protocol": PROTOCOL, "ticket": self._ticket, "token": self._token, "name": self._name, "size": self._tally.size}
         if self._units.baseline is not None:
             hello["baseline"] = self._units.baseline.manifest.id
-        wire.write(control(Kind.HELLO, self._number, hello))
+        try:
+            wire.write(control(Kind.HELLO, self._number, hello))
+        except Unreachable:
+            self._drop(wire)
+            raise
         return wire
 
     def _leave(self, wire: Wire) -> None:
@@ -304,7 +280,7 @@ class Outbound:
         """A new stream, once one broke: first of all the receiver says what arrived of what was sent; the rest is for whoever comes."""
         wire = self._join()
         try:
-            runs = self._runs(_answer(wire, Kind.STATE))
+            runs = self._runs(answer(wire, Kind.STATE))
         except AgentError:
             self._drop(wire)
             raise
@@ -408,7 +384,7 @@ class Outbound:
         assert frame is not None
         fields = parse_control(frame.payload)
         if frame.header.kind == Kind.ERROR:
-            raise _refusal(fields)
+            raise refusal(fields)
         if frame.header.kind == Kind.STATE:
             return False
         frames = fields.get("frames")
@@ -497,23 +473,3 @@ class Outbound:
             with self._changed:
                 tally, left = self._tally, (len(self._open) - len(self._held)) * UNIT
             self._tell(max(0, tally.size - left), tally.size, tally)
-
-
-def _answer(wire: Wire, kind: Kind) -> dict[str, Any]:
-    """The fields of the receiver's next frame, which is of this kind. Raises Refused or Corrupt when it is an ERROR."""
-    frame = wire.read()
-    assert frame is not None
-    fields = parse_control(frame.payload)
-    if frame.header.kind == Kind.ERROR:
-        raise _refusal(fields)
-    if frame.header.kind != kind:
-        raise ProtocolError(f"The agent said {Kind(frame.header.kind).name} where {kind.name} was due.")
-    return fields
-
-
-def _refusal(fields: dict[str, Any]) -> AgentError:
-    status = fields.get("status")
-    message, code = str(fields.get("message", "no reason given")), str(fields.get("error", "refused"))
-    if code == "corrupt":
-        return Corrupt(message)
-    return Refused(message, code=code, status=status if isinstance(status, int) else 403)
