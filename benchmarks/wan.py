@@ -148,8 +148,9 @@ class Ways:
         target.unlink()
 
 
-def setups(ways: Ways) -> Iterator[Setup]:
-    """Every row."""
+def setups(ways: Ways, size_mib: int) -> Iterator[Setup]:
+    """Every row. The bytes allowed on the wire are asked of an image of 2 GiB, and of a smaller one in proportion."""
+    most = 5 * size_mib / 2048
     fresh = {
         "zstd -3 -T2, socat": ways.piped("v1", "zstd -q -3 -T2 -c", "zstd -q -dc"),
         "lz4, socat": ways.piped("v1", "lz4 -q -1 -c", "lz4 -q -dc"),
@@ -168,7 +169,7 @@ def setups(ways: Ways) -> Iterator[Setup]:
             "rsync -B4096, zstd": ways.rsync("v2", "--inplace --no-whole-file -I -B4096 --zc=zstd", old="v1"),
         }
         both = ways.dwcp("v2", old="v1", local=True)
-        yield Setup(f"changed-both-{rate}", f"3 % changed, baseline on both sides, {rate} Mbit/s", link, both, delta, bar, most_wire=5)
+        yield Setup(f"changed-both-{rate}", f"3 % changed, baseline on both sides, {rate} Mbit/s", link, both, delta, bar, most_wire=most)
         alone = ways.dwcp("v2", old="v1")
         yield Setup(f"changed-receiver-{rate}", f"3 % changed, baseline at the receiver, {rate} Mbit/s", link, alone, delta, 1.3)
     random = {"rsync -B4096": ways.rsync("v2r", "--inplace --no-whole-file -I -B4096", old="v1")}
@@ -246,7 +247,7 @@ def main() -> int:
                 at.serve()
                 ways = Ways(at, Files(place, options.size * MIB))
                 found = []
-                for setup in setups(ways):
+                for setup in setups(ways, options.size):
                     if setup.id.startswith(options.only):
                         found += rows(setup, at, options.rounds, lambda line: print(line, file=sys.stderr, flush=True))
     except PeerMissing as error:
