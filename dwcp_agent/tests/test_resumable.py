@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +96,15 @@ async def test_zeros_cost_a_header_and_leave_a_hole(agent: Agent) -> None:
 
 
 # -- baselines --------------------------------------------------------------------------------------------------------------------
+
+
+def open_files() -> set[Path]:
+    """What this process, and so the agent in it, has open."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(entry.readlink())
+    return found
 
 
 async def baseline_of(agent: Agent, name: str = "big/file") -> Manifest:
@@ -192,6 +202,7 @@ async def test_a_baseline_damaged_while_it_is_used_ends_in_an_error_and_the_old_
     baseline = Baseline(await baseline_of(agent))
     with pytest.raises(Corrupt, match="has the id"):
         await send(agent, Damaging(changed(old, 0)), token="f" * 32, baseline=baseline, streams=1)
+    await asyncio.to_thread(wait_for, "no open version", lambda: path not in open_files())
     assert stored(agent)[:BLOCK] == old[:BLOCK]
     assert agent.files() == [f"{STORED}/big/file"]
 
@@ -347,7 +358,7 @@ async def test_a_receiver_that_is_away_for_a_while_is_waited_for(start_agent: An
         def flaky() -> tuple[Link, str]:
             calls.append(time.monotonic())
             if len(calls) in (2, 3):
-                raise Unreachable("away")
+                raise Unreachable("away") if len(calls) == 2 else Refused("not yet", code="draining", status=503)
             return connect()
 
         sending = outbound(agent, content, connect=flaky)

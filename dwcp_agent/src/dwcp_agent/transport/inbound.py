@@ -18,7 +18,7 @@ from typing import Any
 from dwcp_agent.encoding.chunk import decode_chunk, decode_delta
 from dwcp_agent.encoding.manifest import BLOCK, Manifest, block_count
 from dwcp_agent.encoding.stream import PartDecoder
-from dwcp_agent.errors import AgentError, Corrupt, ProtocolError, Refused
+from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.store.partial import Partial, partial_key
 from dwcp_agent.store.store import Store, refusal
@@ -165,6 +165,13 @@ class Inbound:
                 self._failure = error
                 self._changed.notify_all()
             raise
+        except BaseException:
+            # A bug; but whoever waits for this must not wait for ever.
+            with self._changed:
+                self._finishing = False
+                self._failure = Failed("The receiver failed.")
+                self._changed.notify_all()
+            raise
         with self._changed:
             self._done, self._partial = done, None
             self._close_baseline()
@@ -273,10 +280,12 @@ class Inbound:
         return None
 
     def _park(self) -> None:
-        if self._partial is not None and not self._finishing:
+        if self._finishing:
+            return
+        if self._partial is not None:
             self._partial.close()
             self._partial = None
-            self._close_baseline()
+        self._close_baseline()
 
     def _close_baseline(self) -> None:
         if self._baseline is not None:

@@ -456,6 +456,10 @@ class Outbound:
                 link, ticket = self._connect()
             except Unreachable:
                 return
+            except Refused as still:
+                if still.code not in _AGAIN:
+                    raise
+                return
             with self._changed:
                 self._link, self._ticket = link, ticket
 
