@@ -113,7 +113,7 @@ class Ways:
         def run() -> Run:
             target = self._at.place / "piped"
             near = f"{pack} < {self._files.get(name)} | socat -u STDIN TCP:{FAR}:{PORT},nodelay"
-            done = self._at.timed(near, f"socat -u TCP-LISTEN:{PORT},reuseaddr STDOUT | {unpack} > {target}")
+            done = self._at.timed(near, f"socat -u TCP-LISTEN:{PORT},reuseaddr STDOUT | {unpack} > {target}", PORT)
             self._check(name, target)
             return done
 

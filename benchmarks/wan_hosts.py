@@ -83,11 +83,11 @@ class Hosts:
         environment = {**os.environ, "PYTHONPATH": str(library or self._library), "XDG_CACHE_HOME": str(self.place / "cache")}
         return subprocess.Popen(["ip", "netns", "exec", namespace, "bash", "-o", "pipefail", "-c", command], env=environment, **more)
 
-    def timed(self, near: str, far: str = "") -> Run:
-        """``near`` on the sender, with ``far`` begun on the receiver before; until both have ended. Raises SystemExit when one fails."""
+    def timed(self, near: str, far: str = "", port: int = 0) -> Run:
+        """``near`` on the sender, once ``far`` listens on ``port`` of the receiver; until both ended. Raises SystemExit if one fails."""
         begun = self.on(self.far, far) if far else None
         if begun is not None:
-            time.sleep(0.3)  # it listens by then
+            self.listening(port)
         wire, cpu, started = self._wire(), _cpu_s(), time.monotonic()
         sent = self.on(self.near, near, stdout=subprocess.PIPE)
         out, _ = sent.communicate()

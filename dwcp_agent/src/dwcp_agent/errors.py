@@ -12,7 +12,7 @@ AgentError              exit 1   our own fault, or one no class below names
 
 from __future__ import annotations
 
-__all__ = ["AgentError", "BadInput", "Corrupt", "Failed", "Occupied", "ProtocolError", "Refused", "Unreachable"]
+__all__ = ["AgentError", "BadInput", "Corrupt", "Failed", "Occupied", "ProtocolError", "Refused", "Unreachable", "retold"]
 
 
 class AgentError(Exception):
@@ -62,3 +62,12 @@ class Corrupt(Failed):
 
 class ProtocolError(Failed):
     """Bytes that are not our protocol, or that exceed one of its limits."""
+
+
+def retold(failure: AgentError) -> Failed:
+    """What a stream is told of a failure that another one had: an exception of its own, without the first one's traceback."""
+    if isinstance(failure, Corrupt):
+        return Corrupt(failure.message)
+    if isinstance(failure, Refused):
+        return Refused(failure.message, code=failure.code, status=failure.status)
+    return Refused(failure.message, code="interrupted", status=409)

@@ -18,7 +18,7 @@ from typing import Any
 from dwcp_agent.encoding.chunk import decode_chunk, decode_delta
 from dwcp_agent.encoding.manifest import BLOCK, Manifest, block_count
 from dwcp_agent.encoding.stream import PartDecoder
-from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused
+from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, retold
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.store.partial import Partial, partial_key
 from dwcp_agent.store.store import Store, refusal
@@ -293,12 +293,8 @@ class Inbound:
             self._baseline = None
 
     def _raise_failure(self) -> None:
-        if isinstance(self._failure, Corrupt):
-            raise Corrupt(self._failure.message)
-        if isinstance(self._failure, Refused):
-            raise Refused(self._failure.message, code=self._failure.code, status=self._failure.status)
         if self._failure is not None:
-            raise Refused(self._failure.message, code="interrupted", status=409)
+            raise retold(self._failure)
 
 
 class InboundTable:

@@ -111,7 +111,8 @@ class Outbound:
                 except (Unreachable, Refused) as error:
                     self._go_on_or_raise(error)
                     self._first = False
-                    time.sleep(pause)
+                    with self._changed:
+                        self._changed.wait(pause)
                     pause = min(2 * pause, _PAUSE_S[1])
         finally:
             self._link.close()

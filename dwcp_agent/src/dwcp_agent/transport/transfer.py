@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dwcp_agent.errors import Corrupt, Failed, ProtocolError, Refused
+from dwcp_agent.errors import Failed, ProtocolError, Refused, retold
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.store.store import Incoming, Receipt, Store
 from dwcp_agent.transport.frame import Buffer
@@ -134,12 +134,8 @@ class Transfer:
             return self._closed and self._streams == 0
 
     def _raise_failure(self) -> None:
-        if isinstance(self._failure, Corrupt):
-            raise Corrupt(self._failure.message)
-        if isinstance(self._failure, Refused):
-            raise Refused(self._failure.message, code=self._failure.code, status=self._failure.status)
         if self._failure is not None:
-            raise Refused(self._failure.message, code="interrupted", status=409)
+            raise retold(self._failure)
         if self._closed:
             raise Refused("The transfer has ended already.", code="ended", status=409)
 
