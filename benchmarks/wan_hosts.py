@@ -85,6 +85,7 @@ class Hosts:
 
     def timed(self, near: str, far: str = "", port: int = 0) -> Run:
         """``near`` on the sender, once ``far`` listens on ``port`` of the receiver; until both ended. Raises SystemExit if one fails."""
+        os.sync()  # what was written before must not be flushed within the time
         begun = self.on(self.far, far) if far else None
         if begun is not None:
             self.listening(port)

@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import struct
-from collections.abc import Callable
 
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dwcp_agent.encoding.chunk import decode_delta, encode_delta
 from dwcp_agent.encoding.level import FIRST, LEVELS, LevelChooser, Sample, decide
-from dwcp_agent.encoding.moved import PAGE, MovedPages
 from dwcp_agent.encoding.stream import PartDecoder, PartEncoder
 from dwcp_agent.errors import ProtocolError
 from dwcp_agent.transport.frame import Flag
@@ -120,80 +116,6 @@ def test_no_bytes_do_more_than_be_refused(payload: bytes, raw_length: int, begin
     decoder.decode(True, PartEncoder().encode(text(BLOCK), 3)[1], BLOCK)
     with contextlib.suppress(ProtocolError):
         assert len(decoder.decode(begins, payload, raw_length)) == raw_length
-
-
-def reading(content: bytes) -> Callable[[int, int], bytes]:
-    """A baseline."""
-    return lambda offset, length: content[offset : offset + length]
-
-
-# -- deltas -----------------------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.binary(min_size=1, max_size=5000), st.binary(min_size=1, max_size=5000), st.integers(0, 3000))
-def test_a_delta_comes_back(base: bytes, extra: bytes, at: int) -> None:
-    chunk = base[:at] + extra + base[at:]
-    flag, payload = encode_delta(chunk, 0, reading(base))
-    if flag == Flag.DELTA:
-        assert len(payload) < len(chunk)
-        assert decode_delta(payload, 0, len(chunk), reading(base)) == chunk
-    else:
-        assert flag in (Flag.RAW, Flag.ZERO)
-
-
-def test_a_delta_costs_what_changed() -> None:
-    base = os.urandom(16 * BLOCK)
-    chunk = base[:100] + b"changed" + base[107:]
-    flag, payload = encode_delta(chunk, 0, reading(base))
-    assert flag is Flag.DELTA and len(payload) < 2_000
-
-
-def test_a_delta_beside_another_baseline_is_refused_or_other_content() -> None:
-    base = os.urandom(BLOCK)
-    _, payload = encode_delta(base[:100] + b"changed" + base[107:], 0, reading(base))
-    with contextlib.suppress(ProtocolError):
-        assert decode_delta(payload, 0, BLOCK, reading(os.urandom(BLOCK))) != base
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 63), st.integers(1, 8)), min_size=1, max_size=8), st.integers(0, 48), st.binary(max_size=500))
-def test_content_put_together_from_elsewhere_comes_back_for_next_to_nothing(runs: list[tuple[int, int]], place: int, extra: bytes) -> None:
-    base = random.Random(5).randbytes(64 * PAGE)
-    chunk = b"".join(base[page * PAGE : (page + count) * PAGE] for page, count in runs) + extra
-    moved = MovedPages(reading(base), len(base)).of(chunk, place * PAGE)
-    flag, payload = encode_delta(chunk, place * PAGE, reading(base), moved)
-    assert flag is Flag.DELTA and len(payload) < 3_000 + len(extra)
-    assert decode_delta(payload, place * PAGE, len(chunk), reading(base)) == chunk
-
-
-def test_pages_with_one_checksum_and_other_content_are_not_taken_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "dwcp_agent.encoding.moved.page_sums", lambda data, page: (b"\1\0\0\0" if any(data) else bytes(4)) * (len(data) // page)
-    )
-    base = os.urandom(4 * PAGE)
-    assert MovedPages(reading(base), len(base)).of(os.urandom(4 * PAGE), 8 * PAGE) == []
-    # The last of them is the one that is remembered.
-    assert MovedPages(reading(base), len(base)).of(base[3 * PAGE :], 8 * PAGE) == [(3 * PAGE, PAGE)]
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"",
-        b"\0",
-        b"\0\1" + bytes(5),  # cut
-        b"\xff\xff" + bytes(65535 * 12),  # too many
-        b"\0\1" + struct.pack(">QI", 0, 2 << 20),  # too much
-        b"\0\1" + struct.pack(">QI", 1 << 63, 10),  # nowhere
-        b"\0\1" + struct.pack(">QI", BLOCK - 5, 10),  # behind the end
-    ],
-)
-def test_a_delta_that_refers_to_what_is_not_there_is_refused(head: bytes) -> None:
-    base = os.urandom(BLOCK)
-    _, payload = encode_delta(base[:100] + b"changed" + base[107:], 0, reading(base))
-    with pytest.raises(ProtocolError):
-        decode_delta(head + bytes(payload)[2:], 0, BLOCK, reading(base))
 
 
 # -- the level --------------------------------------------------------------------------------------------------------------------

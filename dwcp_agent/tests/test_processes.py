@@ -327,13 +327,13 @@ def test_send_tells_only_the_changes_of_a_version_that_is_there(
 
     assert sent("old")["sent_bytes"] == len(old)
     alone = sent("new")
-    assert (alone["baseline"], alone["sent_bytes"]) == ("receiver", 65536)
-    assert sent("old")["sent_bytes"] == 65536
+    assert (alone["baseline"], alone["sent_bytes"]) == ("receiver", 4096)
+    assert sent("old")["sent_bytes"] == 4096
     beside = sent("new", "--baseline", str(tmp_path / "old"))
-    assert (beside["baseline"], beside["sent_bytes"]) == ("both sides", 65536) and beside["wire_bytes"] < 1000
+    assert (beside["baseline"], beside["sent_bytes"]) == ("both sides", 4096) and beside["wire_bytes"] < 1000
     # A file that is not what the receiver has is no baseline, and does no harm.
     wrong = sent("old", "--baseline", str(tmp_path / "old"))
-    assert (wrong["baseline"], wrong["sent_bytes"]) == ("receiver", 65536)
+    assert (wrong["baseline"], wrong["sent_bytes"]) == ("receiver", 4096)
     assert (tmp_path / "store/operator.operator/images/vm-1").read_bytes() == old
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dwcp_agent.encoding.manifest import BLOCK, HASH_BYTES, Manifest, manifest_of
+from dwcp_agent.encoding.manifest import BLOCK, HASH_BYTES, PAGE, Manifest, manifest_of
 from dwcp_agent.errors import AgentError, BadInput, Corrupt, Refused, Unreachable
 from dwcp_agent.transport import frame
 from dwcp_agent.transport.frame import Flag, Kind, control, encode, parse_control
@@ -142,7 +142,9 @@ async def test_only_what_changed_is_sent(agent: Agent, both: bool) -> None:
     baseline = Baseline(await baseline_of(agent), BytesSource(old) if both else None)
     tally = await send(agent, new, token="f" * 32, baseline=baseline)
     assert stored(agent) == new
-    assert (tally.sent_bytes, tally.same_bytes) == (3 * BLOCK, len(new) - 3 * BLOCK)
+    # A receiver that is not asked for its pages gets whole blocks.
+    changes = 3 * PAGE if both else 3 * BLOCK
+    assert (tally.sent_bytes, tally.same_bytes) == (changes, len(new) - changes)
     # Beside the old content three times 64 bytes are left of it; without, random bytes do not shrink.
     assert tally.wire_bytes < (4_000 if both else 3 * BLOCK + 4_000)
 
@@ -487,7 +489,7 @@ async def test_a_malformed_hello_is_refused(agent: Agent, changes: dict[str, Any
         (4 * UNIT, b"x" * BLOCK, 0, 0),  # behind the end
         (3 * UNIT + 15 * BLOCK, b"x" * 2 * BLOCK, 0, 0),  # over the end
         (0, b"", int(Flag.SAME), BLOCK),  # no baseline was agreed on
-        (0, b"x", int(Flag.DELTA), BLOCK),
+        (0, b"x", int(Flag.PATCH), BLOCK),
         (0, b"not zstd", int(Flag.ZSTD), BLOCK),
     ],
 )

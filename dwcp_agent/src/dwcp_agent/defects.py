@@ -1,7 +1,7 @@
 """Planted defects, for rehearsing that a bad release is caught. In the wheel only of a build that has one.
 
 Each defect has one hook: ``errors`` and ``crash_after_s`` in the control port's middleware, ``latency`` there and at the end of a transfer,
-``corrupt`` in the store's commit, ``metrics`` in ``/metrics``.
+``corrupt`` where what was written is read back, ``metrics`` in ``/metrics``.
 """
 
 from __future__ import annotations
@@ -78,9 +78,12 @@ class Defects:
         """
         self._late_s = max(0.0, self._late_s + (_LATE_STEP_S if late_s > self._late_s else -_LATE_STEP_S))
 
-    def spoil(self, descriptor: int, size: int) -> None:
-        """Flips one bit of a planted share of commits: after every check of what came in, before the final verification."""
-        if size and self._random.random() < self.corrupt:
-            at = self._random.randrange(size)
+    def spoil(self, descriptor: int, offset: int, length: int, size: int) -> None:
+        """Flips one bit of a planted share of commits: after every check of what came in, before the verification.
+
+        Of content that is written range by range, this is one of ``length`` bytes at ``offset``; its share is as large as it is.
+        """
+        if length and self._random.random() < self.corrupt * length / size:
+            at = offset + self._random.randrange(length)
             byte = os.pread(descriptor, 1, at)
             os.pwrite(descriptor, bytes([byte[0] ^ 0x10]), at)

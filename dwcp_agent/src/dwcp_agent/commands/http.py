@@ -61,7 +61,13 @@ class Connection:
         self._kept: tuple[Endpoint, http.client.HTTPSConnection] | None = None
 
     def fetch(
-        self, endpoint: Endpoint, method: str, path: str, headers: dict[str, str] | None = None, timeout_s: float = 10.0
+        self,
+        endpoint: Endpoint,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = 10.0,
+        body: bytes | None = None,
     ) -> tuple[dict[str, str], bytes]:
         """Headers and body of a good answer. Raises as :func:`request` does."""
         for kept in (True, False):
@@ -69,9 +75,9 @@ class Connection:
             again = connection is not None
             connection = connection or http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=timeout_s, context=self._context)
             try:
-                connection.request(method, path, headers=headers or {})
+                connection.request(method, path, body, headers or {})
                 response = connection.getresponse()
-                status, body, told = response.status, response.read(), dict(response.headers.items())
+                status, answer, told = response.status, response.read(), dict(response.headers.items())
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if again:
@@ -82,7 +88,7 @@ class Connection:
                 connection.close()
             else:
                 self._kept = (endpoint, connection)
-            return _good(endpoint, status, told, body)
+            return _good(endpoint, status, told, answer)
         raise AssertionError("the second connection is never a kept one")
 
     def close(self) -> None:

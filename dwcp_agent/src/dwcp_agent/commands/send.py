@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from blake3 import blake3
 
 from dwcp_agent import features
 from dwcp_agent.commands.http import Connection, Endpoint, OtherSlot, as_object, parse_url, tls_of
-from dwcp_agent.encoding.manifest import Manifest, manifest_of
-from dwcp_agent.errors import BadInput, Failed, Refused
+from dwcp_agent.encoding.manifest import BLOCK, PAGE, PAGE_HASH_BYTES, Manifest, manifest_of
+from dwcp_agent.errors import BadInput, Failed, Refused, Unreachable
 from dwcp_agent.sessions.ticket import check_session_id
 from dwcp_agent.store.manifests import load_manifest, save_manifest
 from dwcp_agent.store.names import parts_of
@@ -49,6 +50,7 @@ class _Session:
         self.answer: dict[str, Any] = {}
         self._link: Link | None = None
         self._connection = Connection(context)
+        self._lock = threading.Lock()
 
     def open(self) -> None:
         """Raises Unreachable, Refused."""
@@ -74,12 +76,15 @@ class _Session:
     def ticket(self) -> str:
         return str(self._told("ticket"))
 
-    def baseline(self, path: str) -> Manifest | None:
-        """The manifest of what the agent has under this name."""
+    def baseline(self, path: str, ours: Callable[[], Manifest] | None) -> Manifest | None:
+        """The manifest of what the agent has under this name; its hashes need not travel when it is ``ours``."""
         try:
-            told, hashes = self._connection.fetch(
-                self.endpoint, "GET", f"/v1/manifests/{quote(path)}", self.headers, timeout_s=_MANIFEST_TIMEOUT_S
-            )
+            if ours is not None:
+                told, _ = self._ask("HEAD", path)
+                known = ours()
+                if told.get("X-DWCP-Manifest") == known.id:
+                    return known
+            told, hashes = self._ask("GET", path)
             return Manifest(int(told.get("X-DWCP-Size", "")), hashes)
         except Refused as error:
             if error.status == 404:
@@ -87,6 +92,23 @@ class _Session:
             raise
         except (ValueError, BadInput):
             raise Refused(f"{self.endpoint} answers with a manifest that is none.") from None
+
+    def pages(self, path: str, manifest: Manifest, runs: list[tuple[int, int]]) -> dict[int, bytes]:
+        """The page hashes of blocks of what the agent has under this name; nothing when it has another version by now."""
+        try:
+            with self._lock:
+                hashes = self._ask("POST", path, json.dumps({"id": manifest.id, "blocks": runs}).encode())[1]
+        except (Refused, Unreachable):
+            return {}
+        found, at = {}, 0
+        for index in (index for first, count in runs for index in range(first, first + count)):
+            length = -(-min(BLOCK, manifest.size - index * BLOCK) // PAGE) * PAGE_HASH_BYTES
+            found[index] = hashes[at : at + length]
+            at += length
+        return found if at == len(hashes) else {}
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[dict[str, str], bytes]:
+        return self._connection.fetch(self.endpoint, method, f"/v1/manifests/{quote(path)}", self.headers, _MANIFEST_TIMEOUT_S, body)
 
     def _told(self, *path: str) -> Any:
         found: Any = self.answer
@@ -160,16 +182,18 @@ def _by_protocol_2(arguments: argparse.Namespace, session: _Session, source: Sou
     first = iter([(link, session.ticket())])
     warming = threading.Thread(target=link.warm, daemon=True)
     warming.start()
-    known = session.baseline(session.endpoint.path)
+    path = session.endpoint.path
+    ours = functools.cache(lambda: _manifest_of(arguments.baseline, old)) if old is not None else None
+    known = session.baseline(path, ours)
     baseline = None
     if known is not None:
         # Only if what is here is what is there can the one be told by the other.
-        same = old is not None and old.size == known.size and _manifest_of(arguments.baseline, old).id == known.id
-        baseline = Baseline(known, old if same else None)
+        same = ours is not None and ours().id == known.id
+        baseline = Baseline(known, old if same else None, lambda runs: session.pages(path, known, runs))
     with _progress(arguments) as tell:
         tally = Outbound(
             lambda: next(first, None) or session.connect(),
-            session.endpoint.path,
+            path,
             source,
             token=token,
             baseline=baseline,

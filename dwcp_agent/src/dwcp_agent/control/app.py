@@ -12,7 +12,7 @@ from aiohttp import web
 
 from dwcp_agent import log
 from dwcp_agent.control.context import CALLER, CONTEXT, Context
-from dwcp_agent.control.manifests import get_manifest
+from dwcp_agent.control.manifests import get_manifest, get_pages
 from dwcp_agent.control.objects import get_object, put_object
 from dwcp_agent.control.sessions import open_session
 from dwcp_agent.control.state import health, metrics, ready, status
@@ -41,6 +41,8 @@ _ROUTES: dict[tuple[str, str], tuple[_Route, Answer]] = {
     ("PUT", "/v1/objects/{name:.+}"): (_Route("put", CONTENT_ROLES, content=True), put_object),
     ("GET", "/v1/objects/{name:.+}"): (_Route("get", CONTENT_ROLES, content=True), get_object),
     ("GET", "/v1/manifests/{name:.+}"): (_Route("manifest", CONTENT_ROLES, content=True), get_manifest),
+    ("HEAD", "/v1/manifests/{name:.+}"): (_Route("manifest", CONTENT_ROLES, content=True), get_manifest),
+    ("POST", "/v1/manifests/{name:.+}"): (_Route("pages", CONTENT_ROLES, content=True), get_pages),
     ("GET", "/v1/status"): (_Route("status", STATUS_ROLES), status),
     ("GET", "/ready"): (_Route("ready", None), ready),
     ("GET", "/metrics"): (_Route("metrics", METRICS_ROLES), metrics),

@@ -5,6 +5,7 @@ at hand, in any order, and say which blocks two versions of a file have in commo
 
     block    64 KiB of the file; the last one may be shorter; a file without content has none
     hash     BLAKE3-256 of the block's bytes
+    page     4 KiB of a block; its hash is the first 16 bytes of BLAKE3-256: where a block differs, its pages' hashes say which of it does
     id       BLAKE3-256, in the mode for deriving keys with the context ``dwcp manifest v1``, of the file's size
              (8 bytes, big-endian) and of all hashes, in order; written in hexadecimal
 """
@@ -20,10 +21,24 @@ from blake3 import blake3
 
 from dwcp_agent.errors import BadInput
 
-__all__ = ["BLOCK", "HASH_BYTES", "ID_CHARACTERS", "Manifest", "Readable", "block_count", "hash_blocks", "manifest_of"]
+__all__ = [
+    "BLOCK",
+    "HASH_BYTES",
+    "ID_CHARACTERS",
+    "PAGE",
+    "PAGE_HASH_BYTES",
+    "Manifest",
+    "Readable",
+    "block_count",
+    "hash_blocks",
+    "hash_pages",
+    "manifest_of",
+]
 
 BLOCK = 64 * 1024
+PAGE = 4 * 1024
 HASH_BYTES = 32
+PAGE_HASH_BYTES = 16
 ID_CHARACTERS = 64
 _CONTEXT = "dwcp manifest v1"
 _PIECE = 256 * BLOCK
@@ -68,6 +83,12 @@ def hash_blocks(content: bytes | bytearray | memoryview) -> bytes:
     """The hashes of the blocks of ``content``, which begins at the beginning of a block."""
     view = memoryview(content)
     return b"".join(blake3(view[offset : offset + BLOCK]).digest() for offset in range(0, len(view), BLOCK))
+
+
+def hash_pages(block: bytes | bytearray | memoryview) -> bytes:
+    """The hashes of the pages of one block, one after the other; of the file's last one, as many as it has."""
+    view = memoryview(block)
+    return b"".join(blake3(view[offset : offset + PAGE]).digest(PAGE_HASH_BYTES) for offset in range(0, len(view), PAGE))
 
 
 def manifest_of(source: Readable, workers: Executor | None = None) -> Manifest:

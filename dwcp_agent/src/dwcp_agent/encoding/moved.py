@@ -11,10 +11,10 @@ from array import array
 from collections.abc import Callable
 
 from dwcp_agent._native import is_equal, page_sums
+from dwcp_agent.encoding.manifest import PAGE
 
-__all__ = ["PAGE", "MovedPages"]
+__all__ = ["MovedPages"]
 
-PAGE = 4096
 _PIECE = 4096 * PAGE
 _UNSEEN = -1
 
@@ -33,7 +33,7 @@ class MovedPages:
 
         What the old content has at the same place is not named: it is beside ``chunk`` anyway. Raises OSError.
         """
-        index = self._made()
+        index = self.made()
         sums = _numbers(page_sums(chunk, PAGE))
         view = memoryview(chunk)
         runs: list[list[int]] = []
@@ -50,8 +50,8 @@ class MovedPages:
                 runs.append([there * PAGE, PAGE])
         return [(at, length) for at, length in runs]
 
-    def _made(self) -> dict[int, int]:
-        """Page numbers by checksum; made by whoever asks first. Of pages with the same checksum one is kept, and none of zeros."""
+    def made(self) -> dict[int, int]:
+        """Page numbers by checksum; made by who asks first, while others wait. Of equal checksums one is kept, and none of zeros."""
         with self._lock:
             if self._index is None:
                 index: dict[int, int] = {}

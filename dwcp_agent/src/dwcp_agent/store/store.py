@@ -19,7 +19,7 @@ from dwcp_agent.store.manifests import load_manifest, read_manifest, save_manife
 from dwcp_agent.store.names import parts_of
 from dwcp_agent.store.partial import Partial, partial_key, purge
 
-__all__ = ["Incoming", "Receipt", "Store", "refusal"]
+__all__ = ["Incoming", "Receipt", "Spoil", "Store", "refusal"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_BACK_BYTES = 1 << 20
@@ -27,8 +27,8 @@ PARTIAL_KEEP_S = 24 * 3600.0
 MAX_PARTIALS = 16
 """How long, and for how many transfers, content waits for a sender that went away."""
 
-Spoil = Callable[[int, int], None]
-"""Called with a descriptor and its size after the last check of what came in and before the final verification, by a defective build."""
+Spoil = Callable[[int, int, int, int], None]
+"""Called with a descriptor, offset and length of what was written, and the content's size, before it is verified; by a defective build."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Store:
     """Content below ``root``. Releases in different slots share it; partial content lies in a directory of the slot's own."""
 
     def __init__(self, root: Path, slot: str, spoil: Spoil | None = None) -> None:
-        self._spoil = spoil
+        self.spoil = spoil
         try:
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -117,21 +117,18 @@ class Store:
         """Partial content whose sender did not come back goes, unless its key is in ``busy``; says of how many files."""
         return purge(self._partial, PARTIAL_KEEP_S, MAX_PARTIALS, busy)
 
-    def commit(self, owner: Identity, name: str, partial: Partial, wanted: str) -> Manifest:
-        """Makes complete partial content durable, verifies it and gives it its name, in this order.
+    def commit(self, owner: Identity, name: str, partial: Partial, found: Manifest, wanted: str) -> Manifest:
+        """Verifies complete partial content, makes it durable and gives it its name, in this order.
 
-        The manifest is computed from the file as read back after fsync. Raises Corrupt when its id is not ``wanted``: nothing is kept then;
+        ``found`` is the manifest of the file as read back from it. Raises Corrupt when its id is not ``wanted``: nothing is kept then;
         Refused when the name is taken by a directory or the disk is full.
         """
         parts = parts_of(name)
         try:
-            if self._spoil is not None:
-                self._spoil(partial.content, os.fstat(partial.content).st_size)
-            os.fsync(partial.content)
-            found = read_manifest(partial.content)
             if found.id != wanted:
                 partial.remove()
                 raise Corrupt(f"The content has the id {found.id}, not {wanted} as announced.")
+            os.fsync(partial.content)
             with self._walk(owner, parts[:-1], make=True) as directory:
                 os.rename(f"{partial.key}.content", parts[-1], src_dir_fd=self._partial, dst_dir_fd=directory)
                 os.fsync(directory)
@@ -213,8 +210,8 @@ class Incoming:
         """
         try:
             size = os.fstat(self._descriptor).st_size
-            if self._store._spoil is not None:
-                self._store._spoil(self._descriptor, size)
+            if self._store.spoil is not None:
+                self._store.spoil(self._descriptor, 0, size, size)
             os.fsync(self._descriptor)
             found = self._read_back()
             if found != sha256:

@@ -84,8 +84,8 @@ class Flag(enum.IntEnum):
     """The chunk is all zeros; there is no payload."""
     SAME = 3
     """The chunk is what the baseline has at the same place; there is no payload. Protocol 2."""
-    DELTA = 4
-    """zstd, with what the baseline has at the same place as the content before it. Protocol 2."""
+    PATCH = 4
+    """The chunk is what the baseline has at the same place but for some pages, which follow (``encoding.patch``). Protocol 2."""
     PART_FIRST = 5
     """The beginning of a zstd frame that the stream's next PARTs go on with. Protocol 2."""
     PART = 6
@@ -95,7 +95,7 @@ class Flag(enum.IntEnum):
 _KINDS = frozenset(int(kind) for kind in Kind)
 _DATA_FLAGS = frozenset(int(flag) for flag in Flag)
 _EMPTY = frozenset({int(Flag.ZERO), int(Flag.SAME)})
-_SMALLER = frozenset({int(Flag.ZSTD), int(Flag.DELTA), int(Flag.PART_FIRST), int(Flag.PART)})
+_SMALLER = frozenset({int(Flag.ZSTD), int(Flag.PATCH), int(Flag.PART_FIRST), int(Flag.PART)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,21 @@ What has arrived is in the store's partial content (``dwcp_agent.store.partial``
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dwcp_agent.encoding.chunk import decode_chunk, decode_delta
 from dwcp_agent.encoding.manifest import BLOCK, Manifest, block_count
 from dwcp_agent.encoding.stream import PartDecoder
 from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, retold
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.store.partial import Partial, partial_key
 from dwcp_agent.store.store import Store, refusal
-from dwcp_agent.transport.frame import Buffer, Flag, Frame
+from dwcp_agent.transport.assembly import Assembly
+from dwcp_agent.transport.frame import Flag, Frame
 
 __all__ = ["Inbound", "InboundTable", "Intent"]
 
@@ -30,9 +28,6 @@ Clock = Callable[[], float]
 _REMEMBER_S = 60.0
 """How long a transfer that is over can still be asked how it ended."""
 _PURGE_EVERY_S = 60.0
-_FICLONERANGE = 0x4020940D  # linux/fs.h
-_CLONE = struct.Struct("=qQQQ")
-_COPY_BYTES = 256 * 1024
 _MOST_RUNS = 300
 """A STATE with more would be over the limit of a control frame; what it leaves out is sent again."""
 
@@ -57,21 +52,21 @@ class Inbound:
         self._clock = clock
         self._changed = threading.Condition()
         self._streams = 0
-        self._writing = 0
+        self._writing: list[tuple[int, int]] = []
+        """(first block, blocks) of what is being written."""
         self._progress = self.started
         self._failure: AgentError | None = None
         self._done: Manifest | None = None
         self._finishing = False
         self._partial: Partial | None = None
-        self._baseline: int | None = None
-        self._baseline_size = 0
-        self._clones = True
-        self._baseline = self._open_baseline(baseline)
+        found = self._open_baseline(baseline)
         try:
             self._partial = store.resume(intent.identity, intent.token, intent.name, intent.size)
         except BaseException:
-            self._close_baseline()
+            if found is not None:
+                os.close(found[0])
             raise
+        self._assembly = Assembly(self._partial.content, intent.size, found, store.spoil)
 
     @property
     def key(self) -> str:
@@ -89,7 +84,7 @@ class Inbound:
                 raise Refused("The transfer was put aside just now; begin again.", code="parked", status=409)
             self._streams += 1
             self._progress = self._clock()
-            return {"have": self._partial.blocks.runs(_MOST_RUNS), "baseline": self._baseline is not None}
+            return {"have": self._partial.blocks.runs(_MOST_RUNS), "baseline": self._assembly.has_baseline}
 
     def leave(self) -> None:
         """A stream has ended, well or not."""
@@ -115,12 +110,14 @@ class Inbound:
             partial = self._partial
             if partial is None or self._finishing:
                 raise ProtocolError("A range came after the end.")
+            while any(begin < first + count and first < begin + run for begin, run in self._writing):
+                self._changed.wait()  # the same over another stream: what is read back of it must be what stays
             if partial.blocks.has(first, count):
                 return 0
-            self._writing += 1
+            self._writing.append((first, count))
         fresh = 0
         try:
-            self._put(partial.content, frame, part, offset, length)
+            self._assembly.place(frame, part)
             partial.note(offset, length)
             with self._changed:
                 fresh = partial.blocks.add(first, count)
@@ -128,10 +125,9 @@ class Inbound:
             raise refusal(error) from None
         finally:
             with self._changed:
-                self._writing -= 1
+                self._writing.remove((first, count))
                 self._progress = self._clock()
-                if self._writing == 0:
-                    self._changed.notify_all()
+                self._changed.notify_all()
         return min(fresh * BLOCK, length)
 
     def finish(self, wanted: str, stall_timeout_s: float) -> Manifest:
@@ -157,7 +153,7 @@ class Inbound:
             self._finishing = True
             partial = self._partial
         try:
-            done = self._store.commit(self.intent.identity, self.intent.name, partial, wanted)
+            done = self._verified(partial, wanted)
         except AgentError as error:
             with self._changed:
                 self._finishing = False
@@ -174,7 +170,7 @@ class Inbound:
             raise
         with self._changed:
             self._done, self._partial = done, None
-            self._close_baseline()
+            self._assembly.close()
             self._changed.notify_all()
         return done
 
@@ -215,54 +211,19 @@ class Inbound:
                 return True
             return False
 
-    def _put(self, content: int, frame: Frame, part: Buffer | None, offset: int, length: int) -> None:
-        flags = frame.header.flags
-        if flags == Flag.SAME:
-            self._copy(content, offset, length)
-            return
-        if flags == Flag.DELTA:
-            base = self._base()
-            part = decode_delta(frame.payload, offset, length, lambda at, count: os.pread(base, count, at))
-        elif part is None:
-            part = decode_chunk(flags, frame.payload, length)
-        # Zeros need no writing: the file was made of them.
-        view = memoryview(part if part is not None else b"")
-        while view:
-            written = os.pwrite(content, view, offset)
-            offset += written
-            view = view[written:]
+    def _verified(self, partial: Partial, wanted: str) -> Manifest:
+        """The content has its name. Raises Corrupt when it is not ``wanted``, and Refused."""
+        try:
+            found = self._assembly.manifest()
+        except OSError as error:
+            raise refusal(error) from None
+        return self._store.commit(self.intent.identity, self.intent.name, partial, found, wanted)
 
-    def _copy(self, content: int, offset: int, length: int) -> None:
-        base = self._base()
-        if offset + length > self._baseline_size:
-            raise ProtocolError(f"The baseline has no {length} bytes at {offset}.")
-        if self._clones:
-            try:
-                fcntl.ioctl(content, _FICLONERANGE, _CLONE.pack(base, offset, length, offset))
-                return
-            except OSError:
-                # This file system shares no blocks (or not for the last, shorter one).
-                self._clones = offset + length == self.intent.size and length % BLOCK != 0
-        # As fast as copy_file_range here, which does not say whether it shared or copied.
-        end = offset + length
-        while offset < end:
-            data = os.pread(base, min(end - offset, _COPY_BYTES), offset)
-            if not data:
-                raise ProtocolError("The baseline became shorter.")
-            os.pwrite(content, data, offset)
-            offset += len(data)
-
-    def _base(self) -> int:
-        if self._baseline is None:
-            raise ProtocolError("Content that stands for a baseline's came where none was agreed on.")
-        return self._baseline
-
-    def _open_baseline(self, wanted: str) -> int | None:
+    def _open_baseline(self, wanted: str) -> tuple[int, Manifest] | None:
         """The content of this name as it is now, if it is the version that the sender knows."""
         found = self._current() if wanted else None
         if found is not None and found[1].id == wanted:
-            self._baseline_size = found[1].size
-            return found[0]
+            return found
         if found is not None:
             os.close(found[0])
         return None
@@ -285,12 +246,7 @@ class Inbound:
         if self._partial is not None:
             self._partial.close()
             self._partial = None
-        self._close_baseline()
-
-    def _close_baseline(self) -> None:
-        if self._baseline is not None:
-            os.close(self._baseline)
-            self._baseline = None
+        self._assembly.close()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

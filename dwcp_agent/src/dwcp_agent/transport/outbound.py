@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -204,6 +205,8 @@ class Outbound:
             self._there = self._runs(state)
             # Until something differs nothing is said of what does not: when nothing does, there is nothing to send.
             self._differs = units.baseline is None or bool(self._there) or units.baseline.manifest.size != units.source.size
+            if self._differs:
+                self._prepare()
             self._work = Work(units.count, self._wanted_streams)
             self._open = set(range(units.count))
             self._held = []
@@ -322,10 +325,21 @@ class Outbound:
                 self._held.append(unit)
             elif not self._differs:
                 self._differs = True
+                self._prepare()
                 self._work.put_back(self._held)
                 self._held = []
             self._changed.notify_all()
             return there or (same and not self._differs)
+
+    def _prepare(self) -> None:
+        """Begins with what is needed soon; who needs it first tells of what fails."""
+
+        def prepare() -> None:
+            with contextlib.suppress(AgentError):
+                self._units.prepare()
+
+        if self._units.baseline is not None:
+            threading.Thread(target=prepare, name="send-prepare", daemon=True).start()
 
     def _send(self, stream: _Stream, unit: int) -> None:
         wire_bytes = 0
@@ -342,12 +356,11 @@ class Outbound:
             spent = time.monotonic(), time.thread_time()
             sending_s += spent[0] - encoded[0]
             with self._changed:
-                if part.flags == Flag.SAME:
-                    self._tally.same_bytes += part.length
-                elif part.flags == Flag.ZERO:
+                self._tally.same_bytes += part.same
+                if part.flags == Flag.ZERO:
                     self._tally.zero_bytes += part.length
                 else:
-                    self._tally.sent_bytes += part.length
+                    self._tally.sent_bytes += part.length - part.same
         stream.unacknowledged.append((stream.frames, unit))
         self._chooser.took(Sample(encoding_s, encoding_cpu_s, sending_s, self._receiver_limited_s(stream)), self._units.length(unit))
         with self._changed:

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from blake3 import blake3
 
-from dwcp_agent.encoding.chunk import encode_delta
-from dwcp_agent.encoding.manifest import BLOCK, HASH_BYTES, Manifest, block_count, hash_blocks
+from dwcp_agent._native import equal_runs
+from dwcp_agent.encoding.chunk import WORTH_IT
+from dwcp_agent.encoding.manifest import BLOCK, HASH_BYTES, PAGE, PAGE_HASH_BYTES, Manifest, block_count, hash_blocks, hash_pages
 from dwcp_agent.encoding.moved import MovedPages
+from dwcp_agent.encoding.patch import MAX_RUNS, encode_patch
 from dwcp_agent.errors import Failed
 from dwcp_agent.transport.frame import Buffer, Flag, Kind, encode
 from dwcp_agent.transport.source import Source
 
-__all__ = ["UNIT", "Baseline", "Part", "Units"]
+__all__ = ["UNIT", "AskPages", "Baseline", "Part", "Units"]
 
 UNIT = 16 * BLOCK
 """What one stream takes on at a time: 1 MiB."""
 _ZERO_BLOCK = blake3(bytes(BLOCK)).digest()
+_PAGES = BLOCK // PAGE
+_SEGMENT = 256
+"""Units whose pages are asked for at once: a quarter of a GiB, hashed in some tens of milliseconds."""
+_MOSTLY = 0.5
+"""Where more of the blocks than this differ, their pages will too."""
+
+Runs = list[tuple[int, int]]
+AskPages = Callable[[Runs], dict[int, bytes]]
+"""Asks the receiver for the page hashes of runs of blocks (first, count); by block, as far as it says."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the receiver has under the name that is sent: its manifest and, when this side has that very content too, the content."""
+    """What the receiver has under the name that is sent: its manifest and, when this side has that very content too, the content.
+
+    Where this side has not, ``pages`` asks for more of it.
+    """
 
     manifest: Manifest
     source: Source | None = None
+    pages: AskPages | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,8 @@ class Part:
     payload: Buffer
     flags: Flag
     length: int
+    same: int = 0
+    """Of ``length``, what is as in the baseline."""
 
     @property
     def wire_bytes(self) -> int:
@@ -54,12 +72,20 @@ class Units:
         self._hashes: list[bytes] = [b""] * self.count
         both = baseline is not None and baseline.source is not None
         self._moved = MovedPages(self._old, baseline.manifest.size) if baseline is not None and both else None
+        self._pages: dict[int, bytes] = {}
+        self._asked: set[int] = set()
+        self._asking = [threading.Lock() for _ in range(-(-self.count // _SEGMENT))]
+
+    def prepare(self) -> None:
+        """Makes what takes a while and is needed as soon as something differs; from a thread of its own. Raises Failed."""
+        if self._moved is not None:
+            self._moved.made()
 
     def length(self, unit: int) -> int:
         """Bytes of a unit; the last may be shorter."""
         return min(UNIT, self.source.size - unit * UNIT)
 
-    def within(self, unit: int, runs: list[tuple[int, int]]) -> bool:
+    def within(self, unit: int, runs: Runs) -> bool:
         """True when one of ``runs`` (first block, blocks) has all of the unit."""
         first, count = unit * UNIT // BLOCK, block_count(self.length(unit))
         return any(begin <= first and first + count <= begin + run for begin, run in runs)
@@ -78,23 +104,93 @@ class Units:
         return self.baseline.manifest.hashes[first * HASH_BYTES :][: len(hashes)] == hashes
 
     def parts(self, unit: int, number: int, encode_new: Callable[[Buffer], tuple[Flag, Buffer]]) -> Iterator[Part]:
-        """The frames that stand for a unit, in transfer ``number``; ``encode_new`` encodes what no baseline tells. Raises Failed."""
+        """The frames that stand for a unit, in transfer ``number``; ``encode_new`` encodes what no baseline tells. Raises AgentError."""
         content, start = memoryview(self._chunk(unit)), unit * UNIT
+        if (patched := self._patch(unit, content)) is not None:
+            patch, new = patched
+            head = encode(Kind.DATA, number, patch, flags=Flag.PATCH, offset=start, raw_length=len(content))
+            yield Part(head, patch, Flag.PATCH, len(content), len(content) - new)
+            return
         for begin, end, known in self._runs(unit):
-            chunk = content[begin:end]
-            if known is not None:
-                flags: Flag = known
-                payload: Buffer = b""
-            elif self.baseline is None or self._moved is None or start + begin >= self.baseline.manifest.size:
-                flags, payload = encode_new(chunk)
-            else:
-                flags, payload = encode_delta(chunk, start + begin, self._old, self._moved.of(chunk, start + begin))
+            flags, payload = (known, b"") if known is not None else encode_new(content[begin:end])
             head = encode(Kind.DATA, number, payload, flags=flags, offset=start + begin, raw_length=end - begin)
-            yield Part(head, payload, flags, end - begin)
+            yield Part(head, payload, flags, end - begin, end - begin if flags == Flag.SAME else 0)
 
     def manifest(self) -> Manifest:
         """The manifest of all units. Raises Failed."""
         return Manifest(self.source.size, b"".join(self.hashes(unit) for unit in range(self.count)))
+
+    def _patch(self, unit: int, content: memoryview) -> tuple[bytes, int] | None:
+        """The payload of a PATCH frame for a unit, and the bytes that are new in it; None where frames of other kinds are less."""
+        if all(self._known(unit, index) is not None for index in range(block_count(len(content)))):
+            return None
+        runs = self._new_pages(unit, content)
+        if runs is None or not 0 < len(runs) <= MAX_RUNS:
+            return None
+        new = sum(length for _, length in runs)
+        if new > _MOSTLY * len(content) and self._moved is None:
+            return None
+        start = unit * UNIT
+        moved = [run for at, length in runs for run in self._moved.of(content[at : at + length], start + at)] if self._moved else []
+        payload = encode_patch(content, start, runs, self._old if self._moved else None, moved)
+        return (payload, new) if len(payload) < WORTH_IT * len(content) else None
+
+    def _new_pages(self, unit: int, content: memoryview) -> Runs | None:
+        """(offset, length) of pages that the baseline has not at the same place; None when that is not known, or the whole is the same."""
+        base = self.baseline
+        if base is None or unit * UNIT + len(content) > base.manifest.size or self.same(unit):
+            return None
+        if base.source is None and not self._ask(unit):
+            return None
+        found: Runs = []
+        for index in range(block_count(len(content))):
+            if self._known(unit, index) == Flag.SAME:
+                continue
+            block = content[index * BLOCK : (index + 1) * BLOCK]
+            for at, length in self._differing(unit, index, block):
+                at += index * BLOCK
+                if found and found[-1][0] + found[-1][1] == at:
+                    found[-1] = found[-1][0], found[-1][1] + length
+                else:
+                    found.append((at, length))
+        return found
+
+    def _differing(self, unit: int, index: int, block: memoryview) -> Iterator[tuple[int, int]]:
+        """(offset, length) in a block of pages that are not as in the baseline."""
+        assert self.baseline is not None
+        if self.baseline.source is not None:
+            end = 0
+            for first, count in [*equal_runs(block, self._old(unit * UNIT + index * BLOCK, len(block)), PAGE), (-(-len(block) // PAGE), 0)]:
+                if first * PAGE > end:
+                    yield end, min(first * PAGE, len(block)) - end
+                end = (first + count) * PAGE
+            return
+        theirs = self._pages[unit * UNIT // BLOCK + index]
+        ours = hash_pages(block)
+        for page in range(-(-len(block) // PAGE)):
+            if ours[page * PAGE_HASH_BYTES :][:PAGE_HASH_BYTES] != theirs[page * PAGE_HASH_BYTES :][:PAGE_HASH_BYTES]:
+                yield page * PAGE, min(PAGE, len(block) - page * PAGE)
+
+    def _ask(self, unit: int) -> bool:
+        """True when the receiver has told the pages of the unit's blocks that differ; asks for those of the units behind it too."""
+        base = self.baseline
+        if base is None or base.pages is None:
+            return False
+        with self._asking[unit // _SEGMENT]:
+            if unit not in self._asked:
+                end = min(self.count, (unit // _SEGMENT + 1) * _SEGMENT)
+                segment = [each for each in range(unit, end) if each not in self._asked]
+                wanted = [block for each in segment for block in self._differing_blocks(each)]
+                if 0 < len(wanted) <= _MOSTLY * len(segment) * UNIT // BLOCK:
+                    self._pages.update(base.pages(_as_runs(wanted)))
+                self._asked.update(segment)
+        return all(block in self._pages for block in self._differing_blocks(unit))
+
+    def _differing_blocks(self, unit: int) -> list[int]:
+        if self.same(unit):
+            return []
+        first = unit * UNIT // BLOCK
+        return [first + index for index in range(block_count(self.length(unit))) if self._known(unit, index) != Flag.SAME]
 
     def _runs(self, unit: int) -> Iterator[tuple[int, int, Flag | None]]:
         """(begin, end, flag) within a unit: blocks that are the same or zeros, and, without a flag, those that have to be encoded."""
@@ -125,3 +221,14 @@ class Units:
             return self.source.chunk(unit * UNIT, self.length(unit))
         except OSError as error:
             raise Failed(f"The source cannot be read any more: {error.strerror or error}.") from None
+
+
+def _as_runs(blocks: list[int]) -> Runs:
+    """(first, count) of ascending numbers."""
+    runs: Runs = []
+    for block in blocks:
+        if runs and sum(runs[-1]) == block:
+            runs[-1] = runs[-1][0], runs[-1][1] + 1
+        else:
+            runs.append((block, 1))
+    return runs
