@@ -38,6 +38,8 @@ __all__ = ["send"]
 _MANIFEST_TIMEOUT_S = 120.0
 """The agent may have to read all of the content first."""
 _READERS = 2
+_STREAM_BYTES = 4 << 20
+"""Less than this is not worth a stream of its own."""
 
 
 class _Session:
@@ -180,9 +182,9 @@ def _by_protocol_1(arguments: argparse.Namespace, session: _Session, source: Sou
 def _by_protocol_2(arguments: argparse.Namespace, session: _Session, source: Source, old: Source | None, token: str) -> dict[str, Any]:
     link = session.link()
     first = iter([(link, session.ticket())])
-    warming = threading.Thread(target=link.warm, daemon=True)
-    warming.start()
+    link.warm(1)
     path = session.endpoint.path
+    streams = max(1, min(arguments.streams, source.size // _STREAM_BYTES))
     ours = functools.cache(lambda: _manifest_of(arguments.baseline, old)) if old is not None else None
     known = session.baseline(path, ours)
     baseline = None
@@ -190,6 +192,8 @@ def _by_protocol_2(arguments: argparse.Namespace, session: _Session, source: Sou
         # Only if what is here is what is there can the one be told by the other.
         same = ours is not None and ours().id == known.id
         baseline = Baseline(known, old if same else None, lambda runs: session.pages(path, known, runs))
+    if baseline is None:
+        link.warm(streams - 1)
     with _progress(arguments) as tell:
         tally = Outbound(
             lambda: next(first, None) or session.connect(),
@@ -197,7 +201,7 @@ def _by_protocol_2(arguments: argparse.Namespace, session: _Session, source: Sou
             source,
             token=token,
             baseline=baseline,
-            streams=arguments.streams,
+            streams=streams,
             limit_bytes_per_s=arguments.limit,
             patience_s=arguments.patience,
             progress=tell,

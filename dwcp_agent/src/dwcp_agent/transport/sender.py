@@ -37,14 +37,23 @@ class Link:
         self._context = context
         self._timeout_s = timeout_s
         self._idle: list[Wire] = []
-        self._lock = threading.Lock()
+        self._coming = 0
+        """How many connections are being made for whoever takes one."""
+        self._waiting = 0
+        self._closed = False
+        self._changed = threading.Condition()
         self.congestion = ""
         """Congestion control of the connection that was made last."""
 
     def take(self) -> Wire:
-        """A connection, kept or new. Raises Unreachable."""
+        """A connection: kept, on its way, or new. Raises Unreachable."""
         while True:
-            with self._lock:
+            with self._changed:
+                self._closed = False
+                if not self._idle and self._coming:
+                    self._waiting += 1
+                    self._changed.wait_for(lambda: self._idle or self._waiting > self._coming)
+                    self._waiting -= 1
                 wire = self._idle.pop() if self._idle else None
             if wire is None:
                 return self._connect()
@@ -52,24 +61,38 @@ class Link:
                 return wire
             wire.close()  # the other side has closed it or said something out of turn: nothing of ours was sent on it
 
-    def warm(self) -> None:
-        """Makes the first connection, for whoever takes it; when it cannot be made, who takes one is told why."""
-        with contextlib.suppress(Unreachable):
-            wire = self._connect()
-            with self._lock:
-                self._idle.append(wire)
+    def warm(self, count: int) -> None:
+        """Begins with this many connections at once, for whoever takes them; when one cannot be made, who takes one then is told why."""
+        with self._changed:
+            self._coming += count
+        for _ in range(count):
+            threading.Thread(target=self._warm, name="send-connect", daemon=True).start()
 
     def give(self, wire: Wire) -> None:
         """Keeps a connection whose transfer ended well."""
-        with self._lock:
-            self._idle.append(wire)
+        with self._changed:
+            if not self._closed:
+                self._idle.append(wire)
+                self._changed.notify()
+                return
+        wire.close()
 
     def close(self) -> None:
-        """Closes the idle connections."""
-        with self._lock:
+        """Closes the idle connections, and those on their way when they come."""
+        with self._changed:
+            self._closed = True
             idle, self._idle = self._idle, []
         for wire in idle:
             wire.close()
+
+    def _warm(self) -> None:
+        try:
+            with contextlib.suppress(Unreachable):
+                self.give(self._connect())
+        finally:
+            with self._changed:
+                self._coming -= 1
+                self._changed.notify_all()
 
     def _connect(self) -> Wire:
         where = f"{self.host} port {self.port}"
