@@ -354,11 +354,16 @@ def test_status_and_refusals_of_send(
 def test_commands_answer_bad_input_with_one_sentence(dwcp: Callable[..., Done], tmp_path: Path, people: dict[str, Files]) -> None:
     tls = people["operator"].as_arguments()
     (tmp_path / "f").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
     (port,) = free_ports(1)
     there = f"https://127.0.0.1:{port}/x"
     for arguments, code in (
         (["send", str(tmp_path / "missing"), there, *tls], 2),
-        (["send", str(tmp_path), there, *tls], 2),
+        (["send", str(tmp_path), there, *tls], 4),
+        (["send", str(tmp_path / "empty"), there, *tls], 2),
+        (["send", "/dev/null", there, *tls], 2),
+        (["send", str(tmp_path), there, *tls, "--sessions", "0"], 2),
+        (["send", str(tmp_path), there, *tls, "--baseline", str(tmp_path / "f")], 2),
         (["send", str(tmp_path / "f"), "http://127.0.0.1:1/x", *tls], 2),
         (["send", str(tmp_path / "f"), "https://127.0.0.1:x/x", *tls], 2),
         (["send", str(tmp_path / "f"), there, *tls, "--streams", "0"], 2),
@@ -370,6 +375,7 @@ def test_commands_answer_bad_input_with_one_sentence(dwcp: Callable[..., Done], 
         (["send", str(tmp_path / "f"), there, "--ca", "/nowhere", "--cert", "/nowhere", "--key", "/nowhere"], 2),
         (["send", str(tmp_path / "f"), there, *tls], 4),
         (["status", f"https://127.0.0.1:{port}", *tls], 4),
+        (["explain", "xyz"], 2),
         (["fly"], 2),
         ([], 2),
     ):
