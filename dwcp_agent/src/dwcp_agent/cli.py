@@ -62,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     _send_arguments(send)
     send.set_defaults(run=_send)
 
+    recv = verbs.add_parser("recv", help="on the receiving host: verify what is stored")
+    recv.add_argument("--verify", nargs="+", required=True, metavar="NAME", help="read this content and compare it with what was committed")
+    recv.add_argument("--owner", metavar="OU.CN", help="whose it is, as the store's directory is called; needed when several have the name")
+    recv.add_argument("--id", metavar="HEX", help="what it has to be, from the report of its transfer")
+    recv.add_argument("--config", type=Path, default=Path("/etc/dwcp/agent.yaml"), help="the agent's configuration, for its store")
+    recv.add_argument("--json", action="store_true")
+    recv.set_defaults(run=_recv)
+
     explain = verbs.add_parser("explain", help="what was decided in a transfer from here, and why")
     explain.add_argument("transfer", nargs="?", metavar="TRANSFER", help="the beginning of its token, or last; without it all are listed")
     explain.add_argument("--json", action="store_true")
@@ -130,6 +138,12 @@ def _send(arguments: argparse.Namespace) -> None:
     from dwcp_agent.commands.send import send
 
     send(arguments)
+
+
+def _recv(arguments: argparse.Namespace) -> None:
+    from dwcp_agent.commands.verify import verify
+
+    verify(arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> None:
