@@ -164,8 +164,7 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             session.link().end()
     finally:
         _explain_congestion(session.kept_link, record)
-    fewer = "" if tally.streams == terms.streams else f"; a stream takes on {UNIT >> 20} MiB at a time, so there is no work for more"
-    record.decided("streams", "streams", tally.streams, f"{terms.streams} were asked for{fewer}", None)
+    record.decided("streams", "streams", tally.streams, _why_streams(terms.streams, tally.streams), None)
     for entry in tally.levels:
         record.decided("level", "zstd level", entry["level"], entry["why"], entry.get("at_s"))
     return {"protocol": 2, "bytes": tally.size, "baseline": chosen.told, **{name: getattr(tally, name) for name in _TALLIED}}
@@ -174,8 +173,18 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
 def _explain_congestion(link: KeptLink | None, record: Record) -> None:
     if link is None or link.made_at is None:
         return
-    why = f"BBR is asked for from a round trip of {LONG_PATH_US / 1e3:g} ms on"
-    if link.round_trip_us is not None:
-        refused = link.round_trip_us >= LONG_PATH_US and link.congestion != "bbr"
-        why += f", and the path's is {link.round_trip_us / 1e3:.1f} ms" + ("; the kernel does not allow it" if refused else "")
+    mark = f"BBR is asked for from a round trip of {LONG_PATH_US / 1e3:g} ms on"
+    if link.round_trip_us is None:
+        why = mark
+    elif link.round_trip_us < LONG_PATH_US:
+        why = f"the path's round trip is {link.round_trip_us / 1e3:.2f} ms, so this host's default stays; {mark}"
+    else:
+        allowed = "" if link.congestion == "bbr" else "; the kernel does not allow it"
+        why = f"the path's round trip is {link.round_trip_us / 1e3:.2f} ms, and {mark}{allowed}"
     record.decided("congestion", "congestion control", link.congestion, why, record.at_s(link.made_at))
+
+
+def _why_streams(asked: int, used: int) -> str:
+    if not used:
+        return f"nothing had to be sent; {asked} were asked for"
+    return f"{asked} were asked for" + ("" if used == asked else f"; one takes on {UNIT >> 20} MiB at a time, so there is no work for more")

@@ -10,7 +10,7 @@ import contextlib
 import json
 
 from dwcp_agent import features
-from dwcp_agent.commands import preview, report
+from dwcp_agent.commands import report
 from dwcp_agent.commands.delivery import Item, Terms, deliver, token_of
 from dwcp_agent.commands.http import Endpoint, parse_url, tls_of
 from dwcp_agent.commands.progress import Line
@@ -38,7 +38,11 @@ def send(arguments: argparse.Namespace) -> None:
         raise BadInput("--streams must be between 1 and 64.")
     if not 1 <= arguments.sessions <= _MOST_SESSIONS:
         raise BadInput(f"--sessions must be between 1 and {_MOST_SESSIONS}.")
-    if arguments.source.is_dir():
+    try:
+        directory = arguments.source.is_dir()
+    except OSError as error:
+        raise BadInput(f"{arguments.source} cannot be read: {error.strerror or error}.") from None
+    if directory:
         from dwcp_agent.commands.tree import send_tree
 
         send_tree(arguments, endpoint)
@@ -57,6 +61,8 @@ def _send_one(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
         token = token_of(item, endpoint)
         session = opened.enter_context(contextlib.closing(Session(endpoint, context, arguments.session or f"send-{token[:16]}")))
         if arguments.dry_run:
+            from dwcp_agent.commands import preview
+
             found = preview.preview(session, item)
             print(json.dumps(found) if arguments.json else preview.in_words(found))
             return
