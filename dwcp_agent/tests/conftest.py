@@ -48,4 +48,16 @@ def _use_this_tree() -> None:
 
 _use_this_tree()
 sys.path.insert(0, str(HERE))
-from fixtures import agent, authority, people, processes, start_agent  # noqa: E402, F401 - fixtures, importable only from here on
+from fixtures import (  # noqa: E402 - importable only from here on
+    agent,
+    authority,
+    cache,
+    dwcp,
+    host,
+    local,
+    people,
+    processes,
+    start_agent,
+)
+
+__all__ = ["agent", "authority", "cache", "dwcp", "host", "local", "people", "processes", "start_agent"]

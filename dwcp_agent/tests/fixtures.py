@@ -197,3 +197,104 @@ def processes() -> Iterator[list[Process]]:
 def write_yaml(path: Path, content: Any) -> Path:
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def dwcp(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Runs a command in this process (starting one takes a second); what needs signals or a log is a :class:`Process`."""
+
+    def run(*arguments: str, **environment: str) -> Done:
+        from dwcp_agent import cli
+
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            capfd.readouterr()
+            code = cli.main(arguments)
+        out, err = capfd.readouterr()
+        return Done(code, out, err)
+
+    return run
+
+
+def one_sentence(text: str) -> bool:
+    return text.count("\n") == 1 and text.rstrip().endswith(".") and "Traceback" not in text
+
+
+@pytest.fixture
+def local(tmp_path: Path, people: dict[str, Files]) -> Callable[..., tuple[Path, int]]:
+    """A program that serves on free ports of 127.0.0.1 instead of the slot's: certificates of tests are for that address."""
+
+    return lambda **settings: program_on_free_ports(tmp_path, people["agent"], **settings)
+
+
+def program_on_free_ports(place: Path, files: Files, **settings: Any) -> tuple[Path, int]:
+    """Its program and control port; configuration and store are in ``place``."""
+    config = write_yaml(place / "local.yaml", agent_settings(place / "store", files, **settings))
+    control_port, data, health = free_ports(3)
+    program = place / "serve.py"
+    program.write_text(
+        "import sys\nfrom dwcp_agent import config, cli\n"
+        f"config._PORTS['a'] = config.Ports(control={control_port}, data={data}, health={health})\n"
+        f"sys.exit(cli.main(['serve', '--config', {str(config)!r}]))\n"
+    )
+    return program, control_port
+
+
+class Program(Process):
+    """A Python program as a process whose log is read."""
+
+    def __init__(self, program: Path, log: Path) -> None:
+        self._log = log
+        self._out = log.open("wb")
+        self.popen = subprocess.Popen([sys.executable, str(program)], stdout=self._out, stderr=subprocess.STDOUT)
+
+
+@dataclass
+class Host:
+    """A host with an agent as a process of its own, shared by tests that give their content names of their own."""
+
+    place: Path
+    port: int
+    identity: Files
+
+    @property
+    def store(self) -> Path:
+        """What the operator sent, by its names."""
+        return self.place / "store" / "operator.operator"
+
+    @property
+    def config(self) -> Path:
+        return self.place / "local.yaml"
+
+    def to(self, name: str) -> list[str]:
+        """The arguments that follow the source of ``dwcp send``."""
+        return [f"https://127.0.0.1:{self.port}/{name}", *self.identity.as_arguments(), "--json"]
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory, people: dict[str, Files]) -> Iterator[Host]:
+    place = tmp_path_factory.mktemp("host")
+    program, port = program_on_free_ports(place, people["agent"])
+    process = Program(program, place / "log")
+    try:
+        process.wait_for_event("ready")
+        yield Host(place, port, people["operator"])
+    finally:
+        process.end()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache directory: this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "dwcp"

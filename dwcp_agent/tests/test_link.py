@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
+from dwcp_agent.commands.http import Endpoint
+from dwcp_agent.commands.known import data_port_of, remember_data_port
+from dwcp_agent.commands.session import Session
 from dwcp_agent.errors import Unreachable
+from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.sender import Link
-from fixtures import wait_for
+from dwcp_agent.transport.source import BytesSource
+from fixtures import Agent, context_of, wait_for
 
 
 class Connection:
@@ -101,3 +110,61 @@ def test_one_that_the_other_side_closed_is_not_given_out() -> None:
     link.give(first)
     first.close()
     assert link.take() is not first
+
+
+# -- where the data port was the last time ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "dwcp/agents"
+
+
+def test_where_the_data_port_was_is_known_the_next_time(cached: Path) -> None:
+    one, other = Endpoint("a.example", 7400, "x"), Endpoint("b.example", 7400, "x")
+    assert data_port_of(one) is None
+    remember_data_port(one, "10.0.0.1", 7401)
+    remember_data_port(one, "10.0.0.2", 7402)
+    assert data_port_of(Endpoint("a.example", 7400, "another/file")) == ("10.0.0.2", 7402)
+    assert data_port_of(other) is None
+    assert len(list(cached.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "spoilt", [b"", b"[]", b"\xff", b'{"host": 1, "port": 2}', b'{"host": "a", "port": 0}', b'{"host": "a", "port": true}']
+)
+def test_what_is_spoilt_is_not_known(cached: Path, spoilt: bytes) -> None:
+    endpoint = Endpoint("a.example", 7400, "x")
+    remember_data_port(endpoint, "10.0.0.1", 7401)
+    next(cached.iterdir()).write_bytes(spoilt)
+    assert data_port_of(endpoint) is None
+
+
+async def test_a_data_port_that_moved_is_found_all_the_same(agent: Agent, cached: Path, tmp_path: Path) -> None:
+    files = agent.people["operator"]
+    endpoint = Endpoint("127.0.0.1", agent.service.ports.control, "one")
+    nobody = socket.create_server(("127.0.0.1", 0))
+    port = nobody.getsockname()[1]
+    nobody.close()
+    remember_data_port(endpoint, "127.0.0.1", port)
+
+    def send(name: str) -> int:
+        session = Session(endpoint, context_of(files), "s-1")
+        try:
+            session.open()
+            link, ticket = session.link(), session.ticket()
+            again = iter([(link, ticket)])
+            source = BytesSource(name.encode() * 1000)
+            Outbound(lambda: next(again, None) or session.connect(), name, source, token=blake3(name.encode()).hexdigest(16)).run()
+            # The same once more over the same connection: it is done, and the connection is not spoilt by that.
+            Outbound(session.connect, name, source, token=blake3(name.encode()).hexdigest(16)).run()
+            Outbound(session.connect, name + "2", source, token=blake3(name.encode() + b"2").hexdigest(16)).run()
+        finally:
+            session.close()
+        return link.port
+
+    assert await asyncio.to_thread(send, "one") == agent.service.ports.data
+    assert data_port_of(endpoint) == ("127.0.0.1", agent.service.ports.data)
+    assert await asyncio.to_thread(send, "two") == agent.service.ports.data
+    assert {path.name for path in (agent.store / "operator.operator").iterdir()} == {"one", "one2", "two", "two2"}

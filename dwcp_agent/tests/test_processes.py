@@ -6,11 +6,8 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +19,10 @@ from dwcp_agent.encoding.manifest import manifest_of
 from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, Kind, control, encode, parse_control
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import BytesSource
-from fixtures import Process, agent_settings, context_of, free_ports, sha256, wait_for, write_yaml
+from fixtures import Done, Process, Program, agent_settings, context_of, free_ports, one_sentence, sha256, wait_for, write_yaml
 from pki import Files
 
 CHUNK = MIN_CHUNK
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def dwcp(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Runs a command in this process (starting one takes a second); what needs signals or a log is a :class:`Process`."""
-
-    def run(*arguments: str, **environment: str) -> Done:
-        from dwcp_agent import cli
-
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        capfd.readouterr()
-        code = cli.main(arguments)
-        for name in environment:
-            monkeypatch.delenv(name)
-        out, err = capfd.readouterr()
-        return Done(code, out, err)
-
-    return run
-
-
-def one_sentence(text: str) -> bool:
-    return text.count("\n") == 1 and text.rstrip().endswith(".") and "Traceback" not in text
 
 
 @pytest.fixture
@@ -189,33 +154,6 @@ def test_manifest_of_another_release_is_refused(dwcp: Callable[..., Done], confi
     (tmp_path / "manifest.json").write_text('{"version": "1.0.0"}')
     done = dwcp("serve", "--config", str(config), "--release-dir", str(tmp_path))
     assert done.returncode == 2 and "1.0.0" in done.stderr and one_sentence(done.stderr)
-
-
-@pytest.fixture
-def local(tmp_path: Path, people: dict[str, Files]) -> Callable[..., tuple[Path, int]]:
-    """A program that serves on free ports of 127.0.0.1 instead of the slot's: certificates of tests are for that address."""
-
-    def write(**settings: Any) -> tuple[Path, int]:
-        config = write_yaml(tmp_path / "local.yaml", agent_settings(tmp_path / "store", people["agent"], **settings))
-        control_port, data, health = free_ports(3)
-        program = tmp_path / "serve.py"
-        program.write_text(
-            "import sys\nfrom dwcp_agent import config, cli\n"
-            f"config._PORTS['a'] = config.Ports(control={control_port}, data={data}, health={health})\n"
-            f"sys.exit(cli.main(['serve', '--config', {str(config)!r}]))\n"
-        )
-        return program, control_port
-
-    return write
-
-
-class Program(Process):
-    """A Python program as a process whose log is read."""
-
-    def __init__(self, program: Path, log: Path) -> None:
-        self._log = log
-        self._out = log.open("wb")
-        self.popen = subprocess.Popen([sys.executable, str(program)], stdout=self._out, stderr=subprocess.STDOUT)
 
 
 def test_sigterm_lets_a_running_transfer_finish_and_takes_no_new_sessions(
@@ -416,11 +354,16 @@ def test_status_and_refusals_of_send(
 def test_commands_answer_bad_input_with_one_sentence(dwcp: Callable[..., Done], tmp_path: Path, people: dict[str, Files]) -> None:
     tls = people["operator"].as_arguments()
     (tmp_path / "f").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
     (port,) = free_ports(1)
     there = f"https://127.0.0.1:{port}/x"
     for arguments, code in (
         (["send", str(tmp_path / "missing"), there, *tls], 2),
-        (["send", str(tmp_path), there, *tls], 2),
+        (["send", str(tmp_path), there, *tls], 4),
+        (["send", str(tmp_path / "empty"), there, *tls], 2),
+        (["send", "/dev/null", there, *tls], 2),
+        (["send", str(tmp_path), there, *tls, "--sessions", "0"], 2),
+        (["send", str(tmp_path), there, *tls, "--baseline", str(tmp_path / "f")], 2),
         (["send", str(tmp_path / "f"), "http://127.0.0.1:1/x", *tls], 2),
         (["send", str(tmp_path / "f"), "https://127.0.0.1:x/x", *tls], 2),
         (["send", str(tmp_path / "f"), there, *tls, "--streams", "0"], 2),
@@ -432,6 +375,11 @@ def test_commands_answer_bad_input_with_one_sentence(dwcp: Callable[..., Done], 
         (["send", str(tmp_path / "f"), there, "--ca", "/nowhere", "--cert", "/nowhere", "--key", "/nowhere"], 2),
         (["send", str(tmp_path / "f"), there, *tls], 4),
         (["status", f"https://127.0.0.1:{port}", *tls], 4),
+        (["recv"], 2),
+        (["recv", "--verify", "x", "--config", str(tmp_path / "missing")], 2),
+        (["recv", "--verify", "../x"], 2),
+        (["recv", "--verify", "x", "--id", "abc"], 2),
+        (["explain", "xyz"], 2),
         (["fly"], 2),
         ([], 2),
     ):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from dwcp_agent import _build, features, log
+from dwcp_agent import _build
 from dwcp_agent.errors import AgentError, BadInput
 
 __all__ = ["main"]
@@ -58,19 +58,22 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--release-dir", type=Path, help="directory of the installed release; without one the release is called dev")
         verb.set_defaults(run=run)
 
-    send = verbs.add_parser("send", help="send one file")
-    send.add_argument("file", type=Path)
-    send.add_argument("url", help="https://HOST:PORT/NAME")
-    send.add_argument("--session", help="session id; a gateway picks the release by it")
-    send.add_argument("--streams", type=int, default=4)
-    send.add_argument(
-        "--baseline", type=Path, metavar="FILE", help="what the receiver has under this name now, on this side: less is sent then"
-    )
-    send.add_argument(
-        "--patience", type=float, default=60.0, metavar="S", help="give up when nothing moved for so long; run it again to go on"
-    )
-    send.add_argument("--limit", type=_rate, metavar="RATE", help="use no more of the link than this, as in 50mbit")
+    send = verbs.add_parser("send", help="send a file, a block device or every file of a directory")
+    _send_arguments(send)
     send.set_defaults(run=_send)
+
+    recv = verbs.add_parser("recv", help="on the receiving host: verify what is stored")
+    recv.add_argument("--verify", nargs="+", required=True, metavar="NAME", help="read this content and compare it with what was committed")
+    recv.add_argument("--owner", metavar="OU.CN", help="whose it is, as the store's directory is called; needed when several have the name")
+    recv.add_argument("--id", metavar="HEX", help="what it has to be, from the report of its transfer")
+    recv.add_argument("--config", type=Path, default=Path("/etc/dwcp/agent.yaml"), help="the agent's configuration, for its store")
+    recv.add_argument("--json", action="store_true")
+    recv.set_defaults(run=_recv)
+
+    explain = verbs.add_parser("explain", help="what was decided in a transfer from here, and why")
+    explain.add_argument("transfer", nargs="?", metavar="TRANSFER", help="the beginning of its token, or last; without it all are listed")
+    explain.add_argument("--json", action="store_true")
+    explain.set_defaults(run=_explain)
 
     status = verbs.add_parser("status", help="which release answers, and what it does")
     status.add_argument("url", help="https://HOST:PORT")
@@ -88,6 +91,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _send_arguments(send: argparse.ArgumentParser) -> None:
+    send.add_argument("source", type=Path, metavar="SOURCE", help="file, block device or directory")
+    send.add_argument("url", help="https://HOST:PORT/NAME")
+    send.add_argument("--session", metavar="ID", help="session id; a gateway picks the release by it")
+    send.add_argument("--streams", type=int, default=4, metavar="N", help="connections for each file")
+    send.add_argument("--sessions", type=int, default=4, metavar="N", help="how many files of a directory at once")
+    send.add_argument("--baseline", type=Path, metavar="SOURCE", help="what the receiver has of it now, on this side: less is sent then")
+    send.add_argument(
+        "--patience", type=float, default=60.0, metavar="S", help="give up when nothing moved for so long; run it again to go on"
+    )
+    send.add_argument("--limit", type=_rate, metavar="RATE", help="use no more of the link than this, as in 50mbit")
+    send.add_argument("--quiescent", action="store_true", help="nobody writes to the device: send it although it is in use here")
+    send.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
+
+
 def _rate(text: str) -> int:
     """Bytes a second of ``50mbit``, ``1.5gbit`` or ``800kbit``."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(kbit|mbit|gbit)", text.strip().lower())
@@ -98,7 +116,7 @@ def _rate(text: str) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    from dwcp_agent import release, service
+    from dwcp_agent import log, release, service
     from dwcp_agent.config import AgentConfig, load_config
 
     config = load_config(arguments.config, AgentConfig)
@@ -107,7 +125,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> None:
-    from dwcp_agent import release
+    from dwcp_agent import log, release
     from dwcp_agent.config import LoadConfig, load_config
     from dwcp_agent.load import service
 
@@ -122,6 +140,18 @@ def _send(arguments: argparse.Namespace) -> None:
     send(arguments)
 
 
+def _recv(arguments: argparse.Namespace) -> None:
+    from dwcp_agent.commands.verify import verify
+
+    verify(arguments)
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    from dwcp_agent.commands.explain import explain
+
+    explain(arguments)
+
+
 def _status(arguments: argparse.Namespace) -> None:
     from dwcp_agent.commands.status import status
 
@@ -129,6 +159,8 @@ def _status(arguments: argparse.Namespace) -> None:
 
 
 def _features(arguments: argparse.Namespace) -> None:
+    from dwcp_agent import features
+
     features.configure()
     print(json.dumps(features.report(), indent=2))
 

@@ -7,12 +7,13 @@ AgentError              exit 1   our own fault, or one no class below names
     ├── Refused                  the other side said no; carries its code
     ├── Unreachable              the other side did not answer
     ├── Corrupt                  content does not match its hash
-    └── ProtocolError            bytes that are not our protocol, or over its limits
+    ├── ProtocolError            bytes that are not our protocol, or over its limits
+    └── Missing         exit 5   there is nothing under this name
 """
 
 from __future__ import annotations
 
-__all__ = ["AgentError", "BadInput", "Corrupt", "Failed", "Occupied", "ProtocolError", "Refused", "Unreachable", "retold"]
+__all__ = ["AgentError", "BadInput", "Corrupt", "Failed", "Missing", "Occupied", "ProtocolError", "Refused", "Unreachable", "retold"]
 
 
 class AgentError(Exception):
@@ -62,6 +63,12 @@ class Corrupt(Failed):
 
 class ProtocolError(Failed):
     """Bytes that are not our protocol, or that exceed one of its limits."""
+
+
+class Missing(Failed):
+    """There is nothing under this name."""
+
+    exit_code = 5
 
 
 def retold(failure: AgentError) -> Failed:

@@ -142,7 +142,7 @@ class Outbound:
             self._drop(wire)
             raise Failed("The source was changed while it was sent, so nothing was committed; send it again when it rests.")
         if "done" in state:
-            self._leave(wire)
+            self._drop(wire)  # it is in the middle of a transfer that has nothing left to say
             told: Any = state["done"]
         else:
             wire.sock.settimeout(30 + self._tally.size / _VERIFY_BYTES_PER_S)

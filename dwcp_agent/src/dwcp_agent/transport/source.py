@@ -86,11 +86,22 @@ def version_of(descriptor: int) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def open_source(path: Path) -> Source:
-    """The file at ``path``, mapped when the build can and the file has content. Raises BadInput when it is no readable file."""
-    if not path.is_file():
-        raise BadInput(f"{path} is not a file.")
+def open_source(path: Path, *, quiescent: bool = False) -> Source:
+    """The file or block device at ``path``; a file is mapped when the build can and it has content.
+
+    Args:
+        path: links are followed.
+        quiescent: the operator says that nobody writes to the device; see :class:`~dwcp_agent.transport.device.DeviceSource`.
+
+    Raises BadInput when it is neither, cannot be read, or is a device that somebody may write to.
+    """
     try:
+        if path.is_block_device():
+            from dwcp_agent.transport.device import DeviceSource
+
+            return DeviceSource(path, quiescent=quiescent)
+        if not path.is_file():
+            raise BadInput(f"{path} is neither a file nor a block device.")
         if PHASE4 and features.is_on("zerocopy") and path.stat().st_size:
             from dwcp_agent.phase4.mapped import MappedSource
 

@@ -1,0 +1,190 @@
+"""One transfer of a command: from an open source to a name at the receiver, with a report and a record."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from blake3 import blake3
+
+from dwcp_agent.commands.baseline import choose_baseline
+from dwcp_agent.commands.http import Endpoint
+from dwcp_agent.commands.records import Record, recorded
+from dwcp_agent.commands.session import KeptLink, Session
+from dwcp_agent.errors import Failed
+from dwcp_agent.transport.congestion import LONG_PATH_US
+from dwcp_agent.transport.device import DeviceSource
+from dwcp_agent.transport.outbound import Outbound
+from dwcp_agent.transport.sender import Sending
+from dwcp_agent.transport.source import Source
+from dwcp_agent.transport.tally import Progress, Tally
+
+__all__ = ["Item", "Terms", "deliver", "is_stable", "token_of"]
+
+_STREAM_BYTES = 4 << 20
+_TALLIED = (
+    "wire_bytes",
+    "sent_bytes",
+    "same_bytes",
+    "zero_bytes",
+    "resumed_bytes",
+    "again_bytes",
+    "streams",
+    "broken_streams",
+    "congestion",
+    "level",
+    "levels",
+    "id",
+)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for a transfer, as the command line says it."""
+
+    streams: int = 4
+    limit_bytes_per_s: int | None = None
+    patience_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is sent: ``path`` is what it is called on this side, ``name`` at the receiver."""
+
+    path: Path
+    name: str
+    source: Source
+    baseline_path: Path | None = None
+    baseline: Source | None = None
+
+
+def deliver(session: Session, item: Item, token: str, terms: Terms, tell: Progress | None = None) -> dict[str, Any]:
+    """Opens the session, sends the item, and returns the report of what the receiver verified and committed; leaves a record.
+
+    Raises Refused, Unreachable, Corrupt, Failed.
+    """
+    record = Record(token, str(item.path), f"{session.asked}/{quote(item.name)}", bytes=item.source.size)
+    started = time.monotonic()
+    with recorded(record):
+        session.open()
+        spoken = f"the highest that this sender and release {session.release} speak"
+        record.decided("protocol", "version", session.protocol, spoken, record.now_s())
+        try:
+            by = (
+                _by_protocol_2(session, item, token, terms, record, tell) if session.protocol >= 2 else _by_protocol_1(session, item, terms)
+            )
+        except Failed as error:
+            if session.kept_link is not None:
+                session.kept_link.end()  # what its streams are in the middle of is not known
+            if item.source.changed():
+                message = f"{item.path} was changed while it was sent, so nothing was committed; send it again when it rests."
+                raise Failed(message) from error
+            raise
+        seconds = time.monotonic() - started
+        ratio = by["bytes"] / by["wire_bytes"] if by["wire_bytes"] else None
+        report = {
+            "schema": 2,
+            "name": item.name,
+            "session": session.id,
+            "release": session.release,
+            **by,
+            "seconds": round(seconds, 6),
+            "bytes_per_s": round(by["bytes"] / seconds),
+            "ratio": round(ratio, 4) if ratio else None,
+            "source": item.source.path_name,
+            "source_stable": is_stable(item.source),
+            "verified": True,
+        }
+        record.ended(report, None)
+        return report
+
+
+def token_of(item: Item, endpoint: Endpoint, at: Path | None = None) -> str:
+    """The same for the same version of a source on its way to the same place, so that a later run goes on with it. Raises Failed.
+
+    ``at`` is where the source was opened, if that is not the item's path.
+    What a device has may be another version each time it is asked, unless its writes are counted: then no later run can go on.
+    """
+    what: list[object] = [str(endpoint), item.name]
+    if isinstance(item.source, DeviceSource):
+        version = item.source.version
+        if version is None:
+            return secrets.token_hex(16)
+        what += version
+    else:
+        try:
+            status = (at or item.path).stat()
+        except OSError as error:
+            raise Failed(f"{item.path} cannot be read any more: {error.strerror or error}.") from None
+        what += [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+    return blake3(json.dumps(what).encode()).hexdigest(16)
+
+
+def is_stable(source: Source) -> bool:
+    """Whether a write to the source would have been noticed."""
+    return source.stable if isinstance(source, DeviceSource) else True
+
+
+def _by_protocol_1(session: Session, item: Item, terms: Terms) -> dict[str, Any]:
+    sent = Sending(session.link(), session.ticket(), item.name, item.source, streams=terms.streams).run()
+    return {"protocol": 1, "bytes": sent.bytes, "wire_bytes": sent.wire_bytes, "streams": sent.streams, "sha256": sent.sha256}
+
+
+def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, record: Record, tell: Progress | None) -> dict[str, Any]:
+    link = session.link()
+    first = iter([(link, session.ticket())])
+    link.warm(1)
+    chosen = choose_baseline(session, item.name, item.baseline_path, item.baseline)
+    streams = max(1, min(terms.streams, item.source.size // _STREAM_BYTES))
+    if chosen.baseline is None:
+        link.warm(streams)  # all of them have something to do
+    record.decided("baseline", "baseline", chosen.told, chosen.why, record.now_s())
+
+    def told(done: int, size: int, tally: Tally) -> None:
+        record.reached(done, size, tally)
+        if tell is not None:
+            tell(done, size, tally)
+
+    try:
+        tally = Outbound(
+            lambda: next(first, None) or session.connect(),
+            item.name,
+            item.source,
+            token=token,
+            baseline=chosen.baseline,
+            streams=streams,
+            limit_bytes_per_s=terms.limit_bytes_per_s,
+            patience_s=terms.patience_s,
+            progress=told,
+        ).run()
+    finally:
+        _explain_congestion(session.kept_link, record)
+    record.decided("streams", "streams", tally.streams, _why_streams(terms.streams, tally.streams), None)
+    for entry in tally.levels:
+        record.decided("level", "zstd level", entry["level"], entry["why"], entry.get("at_s"))
+    return {"protocol": 2, "bytes": tally.size, "baseline": chosen.told, **{name: getattr(tally, name) for name in _TALLIED}}
+
+
+def _explain_congestion(link: KeptLink | None, record: Record) -> None:
+    if link is None or link.made_at is None:
+        return
+    mark = f"BBR is asked for from a round trip of {LONG_PATH_US / 1e3:g} ms on"
+    if link.round_trip_us is None:
+        why = mark
+    elif link.round_trip_us < LONG_PATH_US:
+        why = f"the path's round trip is {link.round_trip_us / 1e3:.2f} ms, so this host's default stays; {mark}"
+    else:
+        allowed = "" if link.congestion == "bbr" else "; the kernel does not allow it"
+        why = f"the path's round trip is {link.round_trip_us / 1e3:.2f} ms, and {mark}{allowed}"
+    record.decided("congestion", "congestion control", link.congestion, why, record.at_s(link.made_at))
+
+
+def _why_streams(asked: int, used: int) -> str:
+    if not used:
+        return f"nothing had to be sent; {asked} were asked for"
+    return f"{asked} were asked for" + ("" if used == asked else f"; less than {_STREAM_BYTES >> 20} MiB are not worth one of their own")
