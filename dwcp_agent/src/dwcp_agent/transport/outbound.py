@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dwcp_agent.congestion.kernel import set_limit
 from dwcp_agent.encoding.level import LevelChooser, Sample
 from dwcp_agent.encoding.manifest import block_count
 from dwcp_agent.encoding.stream import PartEncoder
 from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, Unreachable
 from dwcp_agent.telemetry.tcp import tcp_info
 from dwcp_agent.transport.answers import answer, refusal
-from dwcp_agent.transport.congestion import set_limit
 from dwcp_agent.transport.frame import PROTOCOL, Buffer, Flag, Kind, control, parse_control
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import Source
