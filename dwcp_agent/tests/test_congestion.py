@@ -12,6 +12,20 @@ from dwcp_agent.congestion.pace import FLOOR_BYTES_PER_S, Pace, decide
 from dwcp_agent.telemetry.path import PathSample
 from paths import sample
 
+RUNS = Pace(seen_s=60.0)
+"""A transfer that has found its rate."""
+
+
+def runs(cap: float, **more: float) -> Pace:
+    return dataclasses.replace(RUNS, cap_bytes_per_s=cap, **more)  # type: ignore[arg-type]
+
+
+def after(pace: Pace, *seen: PathSample) -> Pace:
+    for each in seen:
+        pace = decide(pace, each).pace
+    return pace
+
+
 anything = st.builds(
     sample,
     delivered=st.floats(0, 1e10),
@@ -44,11 +58,48 @@ anything = st.builds(
     ],
 )
 def test_each_sign_has_its_factor(seen: PathSample, cap: float | None) -> None:
-    assert decide(Pace(), seen).pace.cap_bytes_per_s == (pytest.approx(cap) if cap else None)
+    first = decide(RUNS, seen).pace
+    assert first.cap_bytes_per_s is None
+    assert decide(first, seen).pace.cap_bytes_per_s == (pytest.approx(cap) if cap else None)
+
+
+def test_one_bad_sample_is_no_reason_to_be_slower_but_none_to_be_faster() -> None:
+    pace = after(runs(8e6), sample(again=200), sample(), sample(again=200))
+    assert pace.cap_bytes_per_s == 8e6 + 62_500
+
+
+@pytest.mark.parametrize(("rtt_ms", "left_alone_s"), [(20, 2.0), (200, 4.0)])
+def test_a_transfer_that_begins_is_left_alone(rtt_ms: float, left_alone_s: float) -> None:
+    bad = sample(rtt_ms=rtt_ms, min_rtt_ms=rtt_ms, again=300)
+    pace, steps = Pace(), 0
+    while pace.cap_bytes_per_s is None:
+        pace, steps = decide(pace, bad).pace, steps + 1
+    assert steps * 0.5 == left_alone_s + 1.0
+
+
+def test_loss_that_a_cut_does_not_reduce_is_the_paths_own() -> None:
+    """Without a queue: radio. With one, the cut was not enough."""
+    lossy, full = sample(again=80), sample(again=80, rtt_ms=60)
+    pace = after(RUNS, *[lossy] * 3)  # two to cut, one in which it has to show
+    assert pace.cap_bytes_per_s == 7e6
+    on = after(pace, *[lossy] * 20)
+    assert on.cap_bytes_per_s is None and on.own_loss == 0.08
+    assert after(on, *[sample(again=135)] * 2).cap_bytes_per_s == 7e6, "what is lost beyond that is congestion"
+    assert after(on, *[sample(again=125)] * 2).cap_bytes_per_s is None
+    clean = after(on, *[sample()] * 20)
+    assert after(clean, *[lossy] * 2).cap_bytes_per_s == 7e6, "a path that got better is not taken for what it was"
+    narrow = after(RUNS, *[full] * 20)
+    assert narrow.cap_bytes_per_s is not None and narrow.cap_bytes_per_s < 2e6 and narrow.own_loss == 0.0
+
+
+def test_loss_that_a_cut_halves_was_congestion() -> None:
+    pace = after(RUNS, *[sample(again=200)] * 3, sample(again=90), sample(again=90))
+    assert pace.own_loss == 0.0
+    assert pace.cap_bytes_per_s == 0.7 * 5e6
 
 
 def test_between_the_thresholds_of_the_queue_nothing_is_cut_and_nothing_added() -> None:
-    pace = Pace(8e6, clean_s=3.0)
+    pace = runs(8e6, clean_s=3.0)
     held = decide(pace, sample(rtt_ms=140)).pace
     assert (held.cap_bytes_per_s, held.clean_s) == (8e6, 0.0)
     cap = decide(pace, sample(rtt_ms=120)).pace.cap_bytes_per_s  # just on the threshold: clean
@@ -56,33 +107,37 @@ def test_between_the_thresholds_of_the_queue_nothing_is_cut_and_nothing_added() 
 
 
 def test_a_cut_says_its_figures() -> None:
-    assert decide(Pace(), sample(again=120)).why == "120 of 1000 segments sent again: x0.5 of 10 MB/s"
-    assert decide(Pace(), sample(rtt_ms=180)).why == "round trip 180 ms, 160 ms over the path's least: x0.8 of 10 MB/s"
+    first = decide(RUNS, sample(again=120))
+    assert first.why == "120 of 1000 segments sent again: no faster"
+    assert decide(first.pace, sample(again=120)).why == "120 of 1000 segments sent again: x0.5 of 10 MB/s"
+    assert decide(first.pace, sample(rtt_ms=180)).why == "round trip 180 ms, 160 ms over the path's least: x0.8 of 10 MB/s"
 
 
 def test_a_cut_has_time_to_show_before_the_next() -> None:
-    bad = sample(rtt_ms=500, min_rtt_ms=450, again=200)
-    first = decide(Pace(), bad).pace
-    again = decide(first, bad).pace
-    third = decide(again, bad).pace
-    assert first.cap_bytes_per_s == again.cap_bytes_per_s == 5e6
-    assert third.cap_bytes_per_s == 2.5e6
+    """Two round trips and a quarter of a second, in whole samples; then the sign has to last again."""
+    for rtt_ms, passed_over in ((20, 1), (500, 3)):
+        bad = sample(rtt_ms=rtt_ms + 80, min_rtt_ms=rtt_ms, again=200)
+        first = after(RUNS, bad, bad)
+        assert first.cap_bytes_per_s == 5e6
+        assert after(first, *[bad] * (passed_over + 1)).cap_bytes_per_s == 5e6
+        assert after(first, *[bad] * (passed_over + 2)).cap_bytes_per_s == 2.5e6
 
 
 def test_a_cap_far_above_what_arrives_is_cut_to_what_is_felt() -> None:
-    assert decide(Pace(100e6), sample(again=200)).pace.cap_bytes_per_s == 5e6
+    assert after(runs(100e6), *[sample(again=200)] * 2).cap_bytes_per_s == 5e6
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(anything, max_size=40))
 def test_a_cap_is_never_below_the_floor_and_never_there_before_congestion(seen: list[PathSample]) -> None:
-    pace, congested = Pace(), False
+    pace, congested = RUNS, False
     for each in seen:
         before, pace = pace, decide(pace, each).pace
         congested = congested or each.loss > 0.05 or each.rtt_ms - each.min_rtt_ms > 100
         cap = pace.cap_bytes_per_s
         assert cap is None or (congested and cap >= FLOOR_BYTES_PER_S)
-        if before.cap_bytes_per_s is not None and (each.loss > 0.10 and each.retransmitted_segments > 2):
+        assert 0 <= pace.own_loss <= 1
+        if before.cap_bytes_per_s is not None and each.rtt_ms - each.min_rtt_ms > 100:
             assert cap is not None and cap <= before.cap_bytes_per_s
 
 
@@ -90,7 +145,7 @@ def test_a_cap_is_never_below_the_floor_and_never_there_before_congestion(seen: 
 @given(anything, st.integers(0, 10_000))
 def test_more_loss_never_means_more_speed(seen: PathSample, more: int) -> None:
     worse = dataclasses.replace(seen, retransmitted_segments=seen.retransmitted_segments + more)
-    caps = [decide(Pace(20e6, clean_s=5), each).pace.cap_bytes_per_s for each in (worse, seen)]
+    caps = [after(runs(20e6, clean_s=5), each, each).cap_bytes_per_s for each in (worse, seen)]
     assert (caps[0] or 1e99) <= (caps[1] or 1e99)
 
 
@@ -102,7 +157,7 @@ def test_more_loss_never_means_more_speed(seen: PathSample, more: int) -> None:
 def test_what_is_added_depends_on_time_and_not_on_the_rate(one: float, other: float, clean_s: float) -> None:
     added = []
     for rate in (one, other):
-        cap = decide(Pace(rate, clean_s=clean_s), sample(delivered=rate)).pace.cap_bytes_per_s
+        cap = decide(runs(rate, clean_s=clean_s), sample(delivered=rate)).pace.cap_bytes_per_s
         assert cap is not None and cap > rate
         added.append(cap - rate)
     assert added[0] == pytest.approx(added[1], rel=1e-3)
@@ -111,7 +166,7 @@ def test_what_is_added_depends_on_time_and_not_on_the_rate(one: float, other: fl
 def test_a_cap_that_limits_stays_and_grows() -> None:
     """A sender that fills whatever it is given, one interval late."""
     caps = [FLOOR_BYTES_PER_S]
-    pace = Pace(FLOOR_BYTES_PER_S)
+    pace = runs(FLOOR_BYTES_PER_S)
     for _ in range(40):
         pace = decide(pace, sample(delivered=caps[max(0, len(caps) - 2)])).pace
         assert pace.cap_bytes_per_s is not None and pace.cap_bytes_per_s > caps[-1]
@@ -121,7 +176,7 @@ def test_a_cap_that_limits_stays_and_grows() -> None:
 
 
 def test_a_cap_goes_when_it_has_limited_nothing_for_two_seconds() -> None:
-    pace, steps = Pace(20e6), 0
+    pace, steps = runs(20e6), 0
     while pace.cap_bytes_per_s is not None:
         said = decide(pace, sample(delivered=10e6))
         pace, steps = said.pace, steps + 1
@@ -131,12 +186,12 @@ def test_a_cap_goes_when_it_has_limited_nothing_for_two_seconds() -> None:
 
 
 def test_a_cap_stays_while_nothing_is_sent() -> None:
-    pace = Pace(20e6, clean_s=1.0, slack_s=1.5, before_bytes_per_s=20e6)
+    pace = runs(20e6, clean_s=1.0, slack_s=1.5, before_bytes_per_s=20e6)
     assert decide(pace, sample(delivered=0, sent=0)).pace == pace
 
 
 def test_one_moment_without_much_to_send_does_not_lift_a_cap() -> None:
-    pace = Pace(20e6)
+    pace = runs(20e6)
     for step in range(40):
         pace = decide(pace, sample(delivered=1e6 if step % 4 == 3 else pace.cap_bytes_per_s or 0)).pace
         assert pace.cap_bytes_per_s is not None
@@ -152,7 +207,7 @@ class SharedLink:
         self._capacity = capacity
         self._buffer = buffer_s * capacity
         self._queue = 0.0
-        self.paces = [Pace(rate) for rate in rates]
+        self.paces = [runs(rate) for rate in rates]
 
     def step(self) -> None:
         rates = [pace.cap_bytes_per_s or self._capacity for pace in self.paces]

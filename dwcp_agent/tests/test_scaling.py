@@ -275,17 +275,19 @@ def test_many_threads_work_while_the_number_goes_up_and_down(world: World) -> No
     workers = [threading.Thread(target=work) for _ in range(12)]
     for worker in workers:
         worker.start()
-    for _ in range(4):
-        for number in (1, 32, 2, 16, 1, 8):
-            begun = next(done)
-            world.sessions._scale = Scale(number)
-            world.steps(1)
-            until(lambda begun=begun: next(done) > begun + 50)  # type: ignore[misc]
-    world.sessions._scale = Scale(2)
-    world.steps(1)
-    until(lambda: world.sessions.opened <= 2)
-    stop.set()
-    for worker in workers:
-        worker.join()
+    try:
+        for _ in range(4):
+            for number in (1, 32, 2, 16, 1, 8):
+                begun = next(done)
+                world.sessions._scale = Scale(number)
+                world.steps(1)
+                until(lambda begun=begun: next(done) > begun + 50)  # type: ignore[misc]
+        world.sessions._scale = Scale(2)
+        world.steps(1)
+        until(lambda: world.sessions.opened <= 2)
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
     assert not failures
     assert world.alive == world.sessions.opened <= 2

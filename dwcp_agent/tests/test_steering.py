@@ -88,8 +88,8 @@ def test_a_limit_is_shared_out_equally_and_again_when_connections_come_and_go(sc
 
 def test_congestion_caps_all_connections_together_and_says_why(scripted: Callable[..., Scripted]) -> None:
     at = scripted()
-    at.steps(2)
-    at.steps(1, loss=0.12)
+    at.steps(4)  # in which the kernel looks for the path's rate
+    at.steps(2, loss=0.12)
     assert at.steering.rate_cap == 20 * MB
     assert [sock.limits for sock in at.sockets] == [[5 * MB]] * 4
     assert at.told("congestion") == [(20e6, "480 of 4000 segments sent again: x0.5 of 40 MB/s")]
@@ -97,8 +97,8 @@ def test_congestion_caps_all_connections_together_and_says_why(scripted: Callabl
 
 def test_the_cap_grows_with_one_word_and_goes_when_it_limits_nothing(scripted: Callable[..., Scripted]) -> None:
     at = scripted()
-    at.steps(1, loss=0.12)
-    at.steps(4, rate=20 * MB)
+    at.steps(6, loss=0.12)
+    at.steps(5, rate=20 * MB)
     grown = at.steering.rate_cap
     assert grown is not None and grown > 20 * MB
     assert [why for _, why in at.told("congestion")][1:] == ["clean for 0.5 s"]
@@ -113,9 +113,9 @@ def test_the_cap_grows_with_one_word_and_goes_when_it_limits_nothing(scripted: C
 
 def test_a_limit_outlives_the_cap(scripted: Callable[..., Scripted]) -> None:
     at = scripted(limit_bytes_per_s=16 * MB)
-    at.steps(1, rate=16 * MB, loss=0.06)
+    at.steps(6, rate=16 * MB, loss=0.06)
     assert at.steering.rate_cap == int(0.7 * 16 * MB)
-    at.steps(8, rate=5 * MB)
+    at.steps(9, rate=5 * MB)
     assert at.steering.rate_cap == 16 * MB
     assert [sock.limits[-1] for sock in at.sockets] == [4 * MB] * 4
 
@@ -137,7 +137,7 @@ def test_a_connection_that_dies_while_it_is_told_is_passed_over(scripted: Callab
         raise OSError("gone")
 
     at.sockets[1].setsockopt = dies  # type: ignore[method-assign]
-    at.steps(1, loss=0.12)
+    at.steps(6, loss=0.12)
     assert [sock.limits for sock in at.sockets] == [[5 * MB], [], [5 * MB], [5 * MB]]
 
 
@@ -206,6 +206,19 @@ def test_a_forecast_is_used_instead_of_what_was_seen_last(scripted: Callable[...
     at.steps(1)
     assert at.steering.streams == 7
     assert seen[-1] is at.steering.path
+
+
+def test_a_forecast_closes_streams_before_the_path_is_known_without_one(scripted: Callable[..., Scripted]) -> None:
+    at = scripted(forecast=lambda _: 1e6)
+    assert at.steering.streams == 2
+
+
+def test_one_interval_in_which_little_was_sent_closes_no_stream(scripted: Callable[..., Scripted]) -> None:
+    at = scripted(rtt_us=200_000)
+    at.steps(9, rate=30 * MB)
+    assert at.steering.streams == 6
+    at.steps(1, rate=MB)
+    assert at.steering.streams == 6
 
 
 def test_a_rate_that_is_capped_needs_fewer_streams(scripted: Callable[..., Scripted]) -> None:
@@ -306,6 +319,10 @@ def test_a_cap_holds_over_real_connections_and_is_gone_once_it_is_lifted() -> No
         assert traffic.rate_over(0.5) == pytest.approx(40e6, rel=0.2)
         for sock in traffic.sockets:
             sock.lossy = True
+        ahead_s += 3  # in which the kernel may look for the path's rate
+        steering.step()
+        assert steering.rate_cap is None  # a sign has to last
+        time.sleep(0.3)
         steering.step()
         cap = steering.rate_cap
         assert cap == pytest.approx(20e6, rel=0.2)
