@@ -2,7 +2,7 @@
 
 Two things do it. The kernel's congestion control (:mod:`kernel`) answers to every round trip. Above it, :mod:`pace` looks at the path twice
 a second, over all streams of the transfer together, and caps their rate when the path shows what that control lets happen: loss that
-does not end, or a queue of more than 100 ms, which BBR and cubic both build when many streams share a narrow link.
+lasts, as several BBR streams over a short queue cause it, or a queue of more than 100 ms.
 
 **Why it is fair to another flow.** When a link is too full, those who share it see the same signs, whoever sends more. Each then cuts its
 rate by the same factor (multiplicative decrease), and when the signs are gone each adds the same number of bytes per second, whatever its
