@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from dwcp_agent.commands.records import KEPT, Record, recorded, records
+from dwcp_agent.encoding.level import Decision
 from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.tally import Tally
 from fixtures import Done, Host, one_sentence
@@ -66,15 +68,15 @@ def test_changes_of_the_level_are_told_in_their_order(
     run = Outbound.run
 
     def changed(self: Outbound) -> Tally:
-        tally = run(self)
-        tally.levels = [{"level": 3, "why": "one"}, {"level": 5, "why": "two"}]
-        return tally
+        now = time.monotonic()
+        self._chooser.decisions = [Decision(3, "one", now + 100), Decision(5, "two", now + 200)]
+        return run(self)
 
     monkeypatch.setattr(Outbound, "run", changed)
     (tmp_path / "image").write_bytes(b"x")
     assert dwcp("send", str(tmp_path / "image"), *host.to("explain/levels")).returncode == 0
     told = [decision for decision in explained("last")["decisions"] if decision["policy"] == "level"]
-    assert [(decision["value"], decision["why"], decision["at_s"]) for decision in told] == [(3, "one", None), (5, "two", None)]
+    assert [(decision["value"], decision["why"], round(decision["at_s"], -2)) for decision in told] == [(3, "one", 100), (5, "two", 200)]
 
 
 def test_a_failed_transfer_leaves_a_record_with_its_error(

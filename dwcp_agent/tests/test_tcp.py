@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from dwcp_agent.congestion.kernel import lift_limit, prefer, set_limit
 from dwcp_agent.telemetry.tcp import tcp_info
-from dwcp_agent.transport.congestion import prefer, set_limit
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -37,6 +38,37 @@ def test_a_new_connection_over_loopback_is_fast_and_idle(pair: Pair) -> None:
     assert 0 < told.rtt_us < 5_000 and 0 < told.min_rtt_us <= told.rtt_us * 2
     assert told.window_segments == 10  # RFC 6928
     assert (told.retransmitted_segments, told.receiver_limited_us, told.unsent_bytes) == (0, 0, 0)
+    assert (told.sent_segments, told.lost_segments) == (0, 0)
+    assert told.acked_bytes <= 1  # the SYN
+    assert 0 < told.rtt_variation_us <= told.rtt_us
+
+
+def test_what_was_sent_and_what_arrived_is_counted(pair: Pair) -> None:
+    left, right = pair
+    for _ in range(10):
+        left.sendall(b"some")
+        right.recv(4)
+        # The answer carries the acknowledgement.
+        right.sendall(b"!")
+        left.recv(1)
+    told = tcp_info(left)
+    assert told.sent_segments == 10
+    assert told.acked_bytes in (40, 41)
+    assert (told.retransmitted_segments, told.lost_segments) == (0, 0)
+
+
+def test_figures_are_where_the_kernels_header_has_them(pair: Pair) -> None:
+    class Told(socket.socket):
+        """Answers with the number of each 32-bit word of the structure."""
+
+        def getsockopt(self, *_: int) -> bytes:  # type: ignore[override]
+            return struct.pack("=56I", *range(56))
+
+    with Told() as sock:
+        told = tcp_info(sock)
+    words = (told.lost_segments, told.rtt_us, told.rtt_variation_us, told.retransmitted_segments, told.min_rtt_us, told.sent_segments)
+    assert words == (8, 17, 18, 25, 37, 39)
+    assert told.acked_bytes == 30 | 31 << 32
 
 
 def test_a_receiver_that_does_not_read_is_seen_to_limit(pair: Pair) -> None:
@@ -72,4 +104,15 @@ def test_a_limit_is_the_kernels_to_keep(pair: Pair) -> None:
     sender.start()
     # What a connection may send at once at its beginning is not held back.
     assert drain(right, size) > 0.7
+    sender.join()
+
+
+def test_a_limit_that_is_lifted_is_gone(pair: Pair) -> None:
+    left, right = pair
+    set_limit(left, 1_000_000)
+    lift_limit(left)
+    size = 8_000_000
+    sender = threading.Thread(target=left.sendall, args=(bytes(size),))
+    sender.start()
+    assert drain(right, size) < 2  # 8 s with the limit
     sender.join()

@@ -80,7 +80,7 @@ async def test_mapped_and_read_files_are_sent_alike(agent: Agent, tmp_path: Path
     from dwcp_agent import features
 
     path = tmp_path / "source"
-    path.write_bytes(mixed(3 * CHUNK + 17))
+    path.write_bytes(mixed((1 << 20) + 17))
     for disabled, expected in (((), "mmap"), (("zerocopy",), "read")):
         features.configure(disabled)
         source = open_source(path)

@@ -95,7 +95,8 @@ def _send_arguments(send: argparse.ArgumentParser) -> None:
     send.add_argument("source", type=Path, metavar="SOURCE", help="file, block device or directory")
     send.add_argument("url", help="https://HOST:PORT/NAME")
     send.add_argument("--session", metavar="ID", help="session id; a gateway picks the release by it")
-    send.add_argument("--streams", type=int, default=4, metavar="N", help="connections for each file")
+    send.add_argument("--streams", type=int, metavar="N", help="connections for each file; as many as the path is worth when not given")
+    send.add_argument("--profile", metavar="NAME", help="low-latency, balanced or high-throughput; by the path when not given")
     send.add_argument("--sessions", type=int, default=4, metavar="N", help="how many files of a directory at once")
     send.add_argument("--baseline", type=Path, metavar="SOURCE", help="what the receiver has of it now, on this side: less is sent then")
     send.add_argument(

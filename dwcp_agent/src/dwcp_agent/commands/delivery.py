@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import secrets
 import time
@@ -16,17 +17,20 @@ from dwcp_agent.commands.baseline import choose_baseline
 from dwcp_agent.commands.http import Endpoint
 from dwcp_agent.commands.records import Record, recorded
 from dwcp_agent.commands.session import KeptLink, Session
-from dwcp_agent.errors import Failed
-from dwcp_agent.transport.congestion import LONG_PATH_US
+from dwcp_agent.congestion.kernel import LONG_PATH_US
+from dwcp_agent.errors import BadInput, Failed
+from dwcp_agent.profiles.table import BALANCED, Profile, profile_named
+from dwcp_agent.telemetry.decisions import DecisionLog
 from dwcp_agent.transport.device import DeviceSource
 from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.sender import Sending
 from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.tally import Progress, Tally
 
-__all__ = ["Item", "Terms", "deliver", "is_stable", "token_of"]
+__all__ = ["Item", "Terms", "deliver", "is_stable", "profile_of", "token_of"]
 
 _STREAM_BYTES = 4 << 20
+_FIRST_STREAMS = BALANCED.first_streams
 _TALLIED = (
     "wire_bytes",
     "sent_bytes",
@@ -47,9 +51,20 @@ _TALLIED = (
 class Terms:
     """What holds for a transfer, as the command line says it."""
 
-    streams: int = 4
+    streams: int | None = None
+    """None for as many as the path is worth."""
     limit_bytes_per_s: int | None = None
     patience_s: float = 60.0
+    profile: Profile | None = None
+    """None to choose by the path and the size."""
+
+
+def profile_of(arguments: argparse.Namespace) -> Profile | None:
+    """The profile that was asked for. Raises BadInput when there is none of that name."""
+    try:
+        return profile_named(arguments.profile) if arguments.profile is not None else None
+    except ValueError as error:
+        raise BadInput(f"--profile: {error}.") from None
 
 
 @dataclass(frozen=True)
@@ -131,7 +146,7 @@ def is_stable(source: Source) -> bool:
 
 
 def _by_protocol_1(session: Session, item: Item, terms: Terms) -> dict[str, Any]:
-    sent = Sending(session.link(), session.ticket(), item.name, item.source, streams=terms.streams).run()
+    sent = Sending(session.link(), session.ticket(), item.name, item.source, streams=terms.streams or _FIRST_STREAMS).run()
     return {"protocol": 1, "bytes": sent.bytes, "wire_bytes": sent.wire_bytes, "streams": sent.streams, "sha256": sent.sha256}
 
 
@@ -140,9 +155,10 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
     first = iter([(link, session.ticket())])
     link.warm(1)
     chosen = choose_baseline(session, item.name, item.baseline_path, item.baseline)
-    streams = max(1, min(terms.streams, item.source.size // _STREAM_BYTES))
+    enough = max(1, item.source.size // _STREAM_BYTES)
+    streams = min(terms.streams, enough) if terms.streams is not None else 1 if enough == 1 else None
     if chosen.baseline is None:
-        link.warm(streams)  # all of them have something to do
+        link.warm(min(terms.streams or _FIRST_STREAMS, enough))  # all of them have something to do
     record.decided("baseline", "baseline", chosen.told, chosen.why, record.now_s())
 
     def told(done: int, size: int, tally: Tally) -> None:
@@ -150,6 +166,7 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
         if tell is not None:
             tell(done, size, tally)
 
+    log = DecisionLog()
     try:
         tally = Outbound(
             lambda: next(first, None) or session.connect(),
@@ -161,12 +178,15 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             limit_bytes_per_s=terms.limit_bytes_per_s,
             patience_s=terms.patience_s,
             progress=told,
+            log=log,
+            profile=terms.profile,
         ).run()
     finally:
         _explain_congestion(session.kept_link, record)
-    record.decided("streams", "streams", tally.streams, _why_streams(terms.streams, tally.streams), None)
-    for entry in tally.levels:
-        record.decided("level", "zstd level", entry["level"], entry["why"], entry.get("at_s"))
+        for decision in log.decisions():
+            record.decided(decision.policy, decision.what, decision.value, decision.why, record.at_s(decision.at_s))
+    if terms.streams is not None or enough == 1:
+        record.decided("streams", "streams", tally.streams, _why_streams(terms.streams or 1, tally.streams), None)
     return {"protocol": 2, "bytes": tally.size, "baseline": chosen.told, **{name: getattr(tally, name) for name in _TALLIED}}
 
 

@@ -11,7 +11,7 @@ import json
 
 from dwcp_agent import features
 from dwcp_agent.commands import report
-from dwcp_agent.commands.delivery import Item, Terms, deliver, token_of
+from dwcp_agent.commands.delivery import Item, Terms, deliver, profile_of, token_of
 from dwcp_agent.commands.http import Endpoint, parse_url, tls_of
 from dwcp_agent.commands.progress import Line
 from dwcp_agent.commands.session import Session
@@ -34,8 +34,9 @@ def send(arguments: argparse.Namespace) -> None:
             check_session_id(arguments.session)
         except Refused as error:
             raise BadInput(error.message.replace("X-DWCP-Session", "--session")) from None
-    if not 1 <= arguments.streams <= 64:
+    if arguments.streams is not None and not 1 <= arguments.streams <= 64:
         raise BadInput("--streams must be between 1 and 64.")
+    profile_of(arguments)
     if not 1 <= arguments.sessions <= _MOST_SESSIONS:
         raise BadInput(f"--sessions must be between 1 and {_MOST_SESSIONS}.")
     try:
@@ -68,6 +69,6 @@ def _send_one(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
             return
         line = Line(not arguments.json)
         opened.callback(line.clear)
-        terms = Terms(arguments.streams, arguments.limit, arguments.patience)
+        terms = Terms(arguments.streams, arguments.limit, arguments.patience, profile_of(arguments))
         sent = deliver(session, item, token, terms, lambda done, size, tally: line.show(done, size, tally.wire_bytes))
     print(json.dumps(sent) if arguments.json else report.in_words(sent))

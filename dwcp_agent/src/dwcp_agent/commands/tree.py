@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from dwcp_agent.commands import preview, report
 from dwcp_agent.commands.below import open_below
-from dwcp_agent.commands.delivery import Item, Terms, deliver, token_of
+from dwcp_agent.commands.delivery import Item, Terms, deliver, profile_of, token_of
 from dwcp_agent.commands.http import Endpoint, tls_of
 from dwcp_agent.commands.pool import SessionPool
 from dwcp_agent.commands.progress import Line
@@ -133,7 +133,7 @@ class _Tree:
         """Nobody reads what is said any more."""
         self._sum = _Sum(len(listing.files), sum(size for _, size in listing.files))
         share = arguments.limit // min(arguments.sessions, len(listing.files)) if arguments.limit else None
-        self._terms = Terms(arguments.streams, max(1, share) if share is not None else None, arguments.patience)
+        self._terms = Terms(arguments.streams, max(1, share) if share is not None else None, arguments.patience, profile_of(arguments))
 
     def run(self) -> None:
         """All files, one after the other as sessions become free."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["LEVELS", "Decision", "LevelChooser", "Sample", "decide"]
 
@@ -46,11 +46,23 @@ class Decision:
 
     level: int
     why: str
+    at_s: float = 0.0
+    """On the chooser's clock."""
 
 
-def decide(level: int, sample: Sample) -> Decision:
-    """The level for the next window: one of ``LEVELS``, at most one step from ``level``."""
+def decide(level: int, sample: Sample, bounds: tuple[int, int] = (LEVELS[0], LEVELS[-1])) -> Decision:
+    """The level for the next window: one of ``LEVELS`` within ``bounds``, at most one step from ``level``, or nearer to them."""
     at = LEVELS.index(level)
+    if not bounds[0] <= level <= bounds[1]:
+        nearer = LEVELS[at + 1] if level < bounds[0] else LEVELS[at - 1]
+        return Decision(nearer, f"the profile has levels {bounds[0]} to {bounds[1]}")
+    said = _decide(at, level, sample)
+    if bounds[0] <= said.level <= bounds[1]:
+        return said
+    return Decision(level, f"{said.why}, but the profile has levels {bounds[0]} to {bounds[1]}")
+
+
+def _decide(at: int, level: int, sample: Sample) -> Decision:
     total = sample.encoding_s + sample.sending_s
     if total <= 0:
         return Decision(level, "nothing was sent")
@@ -75,6 +87,8 @@ class LevelChooser:
 
     def __init__(self, first: int = FIRST, clock: Callable[[], float] = time.monotonic) -> None:
         self.level = first
+        self.bounds = (LEVELS[0], LEVELS[-1])
+        """Lowest and highest that may be chosen."""
         self.decisions: list[Decision] = []
         self._clock = clock
         self._lock = threading.Lock()
@@ -90,8 +104,8 @@ class LevelChooser:
             self._bytes += content_bytes
             if self._clock() - self._begin < _WINDOW_S or self._bytes < _MANY_BYTES:
                 return
-            decision = decide(self.level, Sample(*self._sums))
+            decision = decide(self.level, Sample(*self._sums), self.bounds)
             if decision.level != self.level:
-                self.decisions.append(decision)
+                self.decisions.append(replace(decision, at_s=self._clock()))
             self.level = decision.level
             self._begin, self._sums, self._bytes = self._clock(), [0.0, 0.0, 0.0, 0.0], 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import socket
 import threading
 import time
 from collections import deque
@@ -11,16 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dwcp_agent.congestion.kernel import MODEL_BASED, set_limit
 from dwcp_agent.encoding.level import LevelChooser, Sample
 from dwcp_agent.encoding.manifest import block_count
 from dwcp_agent.encoding.stream import PartEncoder
 from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, Unreachable
+from dwcp_agent.profiles.table import Profile
+from dwcp_agent.telemetry.decisions import Decision, DecisionLog
 from dwcp_agent.telemetry.tcp import tcp_info
 from dwcp_agent.transport.answers import answer, refusal
-from dwcp_agent.transport.congestion import set_limit
 from dwcp_agent.transport.frame import PROTOCOL, Buffer, Flag, Kind, control, parse_control
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import Source
+from dwcp_agent.transport.steering import Steering
 from dwcp_agent.transport.tally import Progress, Tally
 from dwcp_agent.transport.units import UNIT, Baseline, Units
 from dwcp_agent.transport.wire import Wire
@@ -31,6 +35,9 @@ __all__ = ["Outbound"]
 _AGAIN = frozenset({"parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid"})
 """Refusals that a new session or a little patience may change."""
 _PAUSE_S = (0.05, 2.0)
+_STEER_S = 0.2
+MOST_STREAMS = 64
+"""Whatever was asked for or the path is worth."""
 _VERIFY_BYTES_PER_S = 20e6
 """The slowest disk that a receiver is given time for to verify what arrived."""
 
@@ -54,10 +61,12 @@ class Outbound:
         source: what is sent.
         token: 32 hexadecimal digits, the same for the same content on its way to the same place.
         baseline: what the receiver has, when asked.
-        streams: how many at once.
+        streams: how many at once; None for as many as the path is worth, which may change.
         limit_bytes_per_s: what all streams together may put on the wire; None for no limit.
         patience_s: how long nothing may move before the transfer is given up; what arrived stays at the receiver.
         progress: told how it goes.
+        log: told of what is decided, and why.
+        profile: whatever the path is like; None to choose by that.
     """
 
     def __init__(
@@ -68,16 +77,28 @@ class Outbound:
         *,
         token: str,
         baseline: Baseline | None = None,
-        streams: int = 4,
+        streams: int | None = None,
         limit_bytes_per_s: int | None = None,
         patience_s: float = 60.0,
         progress: Progress | None = None,
+        log: DecisionLog | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self._connect = connect
         self._name = name
         self._units = Units(source, baseline)
         self._token = token
-        self._wanted_streams = max(1, min(streams, self._units.count))
+        self._log = log or DecisionLog()
+        self._steering = Steering(
+            self._sockets,
+            self._log,
+            limit_bytes_per_s=limit_bytes_per_s,
+            size=source.size,
+            forced=profile,
+            paces=lambda: self._link.congestion != MODEL_BASED,
+        )
+        self._asked_streams = streams
+        self._wanted_streams = max(1, min(streams or self._steering.streams, self._units.count))
         self._limit = max(1, limit_bytes_per_s // self._wanted_streams) if limit_bytes_per_s else None
         self._patience_s = patience_s
         self._tell = progress
@@ -105,6 +126,7 @@ class Outbound:
         Raises Refused, Unreachable, Corrupt, Failed. But for Corrupt, the receiver keeps what it has for the next run with this token.
         """
         pause = _PAUSE_S[0]
+        self._steering.start()
         try:
             while True:
                 try:
@@ -116,6 +138,9 @@ class Outbound:
                         self._changed.wait(pause)
                     pause = min(2 * pause, _PAUSE_S[1])
         finally:
+            self._steering.stop()
+            for decision in self._chooser.decisions:
+                self._log.add(Decision(decision.at_s, "level", "zstd level", decision.level, decision.why))
             self._link.close()
 
     def abort(self) -> None:
@@ -207,7 +232,7 @@ class Outbound:
             self._differs = units.baseline is None or bool(self._there) or units.baseline.manifest.size != units.source.size
             if self._differs:
                 self._prepare()
-            self._work = Work(units.count, self._wanted_streams)
+            self._work = Work(units.count, self._wanted_streams, MOST_STREAMS)
             self._open = set(range(units.count))
             self._held = []
             self._moved = time.monotonic()
@@ -227,19 +252,36 @@ class Outbound:
 
     def _send_all(self, first: Wire) -> None:
         """Returns when the receiver has said that it has every unit, or none of them needs to be sent. Raises what it failed with."""
-        wires: list[Wire | None] = [first, *[None] * (self._wanted_streams - 1)]
-        threads = [threading.Thread(target=self._run_stream, args=(i, wire), name=f"send-{i}", daemon=True) for i, wire in enumerate(wires)]
-        self._tally.streams = max(self._tally.streams, len(threads))
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.2)
-                self._report()
+        threads: dict[int, threading.Thread] = {}
+        while True:
+            self._steer()
+            for number in range(self._wanted_streams):
+                # One that has ended before another is wanted goes on; when all have, there is nothing left to send.
+                if number not in threads or (not threads[number].is_alive() and threads[0].is_alive()):
+                    wire = first if not threads else None
+                    threads[number] = threading.Thread(target=self._run_stream, args=(number, wire), name=f"send-{number}", daemon=True)
+                    threads[number].start()
+            alive = [thread for thread in threads.values() if thread.is_alive()]
+            self._tally.streams = max(self._tally.streams, len(alive))
+            if not alive:
+                break
+            alive[0].join(_STEER_S)
+            self._report()
         with self._changed:
             failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    def _steer(self) -> None:
+        """Takes over what the path is worth now."""
+        self._chooser.bounds = self._steering.profile.levels
+        if self._asked_streams is None:
+            with self._changed:
+                self._wanted_streams = max(1, min(self._steering.streams, self._units.count, MOST_STREAMS))
+
+    def _sockets(self) -> list[socket.socket]:
+        with self._changed:
+            return [wire.sock for wire in self._wires]
 
     def _run_stream(self, number: int, wire: Wire | None) -> None:
         stream = _Stream(wire) if wire is not None else None
@@ -299,7 +341,8 @@ class Outbound:
         """The next unit; -1 when this stream has only to hear that its last ones arrived; None when there is nothing more to do."""
         with self._changed:
             while True:
-                if self._aborted or self._failure is not None or len(self._open) == len(self._held):
+                ended = self._aborted or self._failure is not None or len(self._open) == len(self._held)
+                if ended or number >= self._wanted_streams:
                     self._changed.notify_all()
                     return None
                 while (unit := self._work.take(number)) is not None:

@@ -10,9 +10,9 @@ import ssl
 import threading
 from dataclasses import dataclass
 
+from dwcp_agent.congestion.kernel import prefer
 from dwcp_agent.encoding.chunk import encode_chunk
 from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, Unreachable
-from dwcp_agent.transport.congestion import prefer
 from dwcp_agent.transport.frame import MAX_CONTROL_BYTES, Buffer, Kind, control, encode, parse_control
 from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.wire import Wire

@@ -10,11 +10,12 @@ __all__ = ["Work"]
 
 
 class Work:
-    """Units 0 to ``count - 1`` for ``streams`` streams. Not safe from several threads."""
+    """Units 0 to ``count - 1`` for ``streams`` streams, and ``most`` at most later on. Not safe from several threads."""
 
-    def __init__(self, count: int, streams: int) -> None:
+    def __init__(self, count: int, streams: int, most: int = 0) -> None:
         bounds = [count * stream // streams for stream in range(streams + 1)]
         self._stretches = [[begin, end] for begin, end in pairwise(bounds)]
+        self._stretches += [[count, count] for _ in range(most - streams)]
         self._back: deque[int] = deque()
 
     def take(self, stream: int) -> int | None:

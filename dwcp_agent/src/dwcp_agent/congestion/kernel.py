@@ -13,11 +13,12 @@ import struct
 
 from dwcp_agent.telemetry.tcp import tcp_info
 
-__all__ = ["LONG_PATH_US", "prefer", "set_limit"]
+__all__ = ["LONG_PATH_US", "MODEL_BASED", "lift_limit", "prefer", "set_limit"]
 
-LONG_PATH_US = 5_000
-_MODEL_BASED = b"bbr"
+LONG_PATH_US = 10_000
+MODEL_BASED = "bbr"
 _SO_MAX_PACING_RATE = 47  # asm-generic/socket.h
+_NO_LIMIT = 2**64 - 1
 _NAME_BYTES = 16
 
 
@@ -29,7 +30,7 @@ def prefer(sock: socket.socket) -> str:
     with contextlib.suppress(OSError):
         # The least that was seen: a busy machine makes any path look long.
         if tcp_info(sock).min_rtt_us >= LONG_PATH_US:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _MODEL_BASED)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, MODEL_BASED.encode())
     with contextlib.suppress(OSError):
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES).rstrip(b"\0").decode()
     return "unknown"
@@ -38,3 +39,8 @@ def prefer(sock: socket.socket) -> str:
 def set_limit(sock: socket.socket, bytes_per_s: int) -> None:
     """The kernel paces what is sent to at most this, headers included. Raises OSError."""
     sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("=Q", bytes_per_s))
+
+
+def lift_limit(sock: socket.socket) -> None:
+    """The kernel limits it no more. Raises OSError."""
+    set_limit(sock, _NO_LIMIT)

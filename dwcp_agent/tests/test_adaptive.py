@@ -1,0 +1,104 @@
+"""A transfer whose number of streams, levels and profile follow its path while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from dwcp_agent.encoding.level import LEVELS, Sample, decide
+from dwcp_agent.errors import AgentError
+from dwcp_agent.profiles.table import HIGH_THROUGHPUT, LOW_LATENCY
+from dwcp_agent.security.identity import Identity
+from dwcp_agent.telemetry.decisions import DecisionLog
+from dwcp_agent.transport.outbound import Outbound
+from dwcp_agent.transport.sender import Link
+from dwcp_agent.transport.source import BytesSource
+from dwcp_agent.transport.steering import Steering
+from dwcp_agent.transport.tally import Tally
+from dwcp_agent.transport.units import UNIT
+from dwcp_agent.transport.work import Work
+from fixtures import Agent, context_of
+
+
+class Slow(BytesSource):
+    """Each unit takes a while to read."""
+
+    def chunk(self, offset: int, length: int) -> memoryview:
+        time.sleep(0.01)
+        return super().chunk(offset, length)
+
+
+def outbound(agent: Agent, content: bytes, **more: Any) -> Outbound:
+    link = Link("127.0.0.1", agent.service.ports.data, context_of(agent.people["load"]), timeout_s=10)
+    tickets = agent.service.context.tickets
+    return Outbound(
+        lambda: (link, tickets.issue("s", Identity("load", "load.host-2"), time.time())[0]), "image", Slow(content), token="0" * 32, **more
+    )
+
+
+async def test_streams_come_and_go_while_a_transfer_runs_and_nothing_is_lost(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Steering, "step", lambda self: None)  # this test steers
+    content = os.urandom(300 * UNIT)
+    sending = outbound(agent, content)
+    seen: set[int] = set()
+
+    def steer() -> None:
+        for wanted in (2, 6, 1, 5):
+            sending._steering.streams = wanted
+            deadline = time.monotonic() + 10
+            while (there := len(sending._wires)) != wanted and time.monotonic() < deadline:
+                time.sleep(0.01)
+            seen.add(there)
+
+    steering = threading.Thread(target=steer)
+    steering.start()
+    tally: Tally = await asyncio.to_thread(sending.run)
+    steering.join()
+    assert seen == {1, 2, 5, 6}
+    assert (agent.store / "load.load.host-2/image").read_bytes() == content
+    assert (tally.broken_streams, tally.again_bytes) == (0, 0)
+
+
+async def test_a_number_that_was_asked_for_stays(agent: Agent) -> None:
+    sending = outbound(agent, os.urandom(30 * UNIT), streams=3)
+    sending._steering.streams = 1
+    assert (await asyncio.to_thread(sending.run)).streams == 3
+
+
+async def test_what_was_decided_is_told_even_when_the_transfer_fails(agent: Agent) -> None:
+    log = DecisionLog()
+    sending = outbound(agent, os.urandom(200 * UNIT), log=log, profile=HIGH_THROUGHPUT, patience_s=0.1)
+    threading.Timer(0.8, sending.abort).start()
+    with pytest.raises(AgentError):
+        await asyncio.to_thread(sending.run)
+    assert [(each.what, each.value, each.why) for each in log.decisions("profile")] == [("profile", "high-throughput", "asked for")]
+
+
+def test_a_stream_that_comes_later_shares_the_longest_stretch() -> None:
+    work = Work(10, 2, 4)
+    assert [work.take(0), work.take(1), work.take(3)] == [0, 5, 3]
+    assert sorted(unit for unit in iter(lambda: work.take(2), None)) == [1, 2, 4, 6, 7, 8, 9]
+
+
+WAITS = Sample(0.1, 0.1, 0.9, 0.0)
+ENCODES = Sample(0.9, 0.9, 0.1, 0.0)
+
+
+def test_a_level_stays_within_the_profiles_and_moves_there_step_by_step() -> None:
+    level = LEVELS[0]
+    for _ in LEVELS:
+        level = decide(level, WAITS, LOW_LATENCY.levels).level
+    assert level == LOW_LATENCY.levels[1]
+    for expected in (7, 9, 12, 15, 15):
+        level = decide(level, WAITS, HIGH_THROUGHPUT.levels).level
+        assert level == expected
+    for expected in (12, 9, 7, 5, 3, 3):
+        level = decide(level, ENCODES, HIGH_THROUGHPUT.levels).level
+        assert level == expected
+    assert decide(15, WAITS, LOW_LATENCY.levels).level == 12
+    assert decide(1, ENCODES, HIGH_THROUGHPUT.levels).level == 3
