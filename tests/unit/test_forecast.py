@@ -14,6 +14,8 @@ from golive.environment import ROOT
 sys.path.insert(0, str(ROOT))
 from benchmarks import forecasts
 from benchmarks.forecast import card
+from benchmarks.forecast_recorded import RESULT as RECORDED
+from benchmarks.forecast_recorded import recorded_table
 from benchmarks.forecast_train import FITTED, WEIGHTS, blind
 from benchmarks.lstm import Lstm, inputs
 from benchmarks.traces import HELD_OUT, LENGTH, TRAINING, VALIDATION, trace
@@ -94,8 +96,10 @@ def test_a_link_whose_queue_is_not_seen_has_the_same_throughput() -> None:
     assert (blind(seen).bytes_per_s == seen.bytes_per_s).all() and set(blind(seen).loss) == {0.0} and len(set(blind(seen).rtt_ms)) == 1
 
 
-def test_the_documented_candidates_are_the_committed_result() -> None:
-    assert card(RESULT) in (ROOT / "docs/prediction.md").read_text(encoding="utf-8")
+def test_the_documented_tables_are_the_committed_results() -> None:
+    page = (ROOT / "docs/prediction.md").read_text(encoding="utf-8")
+    assert card(RESULT) in page
+    assert recorded_table(json.loads(RECORDED.read_text(encoding="utf-8"))["rows"]) in page
 
 
 @pytest.mark.parametrize("kind", ["near", "far"])
