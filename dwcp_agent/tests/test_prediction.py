@@ -14,6 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dwcp_agent.prediction.forecaster import FAR, NEAR, Forecaster
+from dwcp_agent.prediction.recurrent import Recurrent
 from dwcp_agent.prediction.sample import Forecast, Sample
 from dwcp_agent.prediction.shares import Want, shares
 
@@ -80,7 +81,6 @@ def test_samples_are_counted_up_to_the_window() -> None:
 @pytest.mark.parametrize("near", [True, False])
 def test_a_steady_link_is_forecast_as_it_is(near: bool) -> None:
     forecast = told(after(link([3e7] * 80), near))
-    assert forecast.model in (MODEL, NAIVE)
     assert forecast.bytes_per_s == pytest.approx(3e7, rel=0.02)
     assert forecast.low_bytes_per_s <= 3e7 * 1.001 and forecast.high_bytes_per_s >= 3e7 * 0.999
 
@@ -165,13 +165,10 @@ def test_a_jitter_that_was_not_known_once_is_forgotten(unknown: float) -> None:
     assert told(other).bytes_per_s == pytest.approx(told(one).bytes_per_s, rel=1e-3)
 
 
-@pytest.mark.parametrize("near", [True, False])
-def test_a_forecast_stays_within_a_factor_of_four_of_what_was_seen(near: bool) -> None:
-    forecaster = Forecaster(near)
-    for sample in link([1e4, 1e9] * 40):
-        forecaster.add(sample)
-        assert told(forecaster).bytes_per_s <= sample.bytes_per_s * 4.01 or sample.bytes_per_s < 1e9 * 0.01
-        assert told(forecaster).bytes_per_s <= 4.01e9
+def test_a_forecast_stays_within_a_factor_of_four_of_the_last_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recurrent, "step", lambda self, inputs: 100.0)
+    forecast = told(after(link([1e7, 1e9] * 10)))
+    assert (forecast.model, forecast.bytes_per_s) == (MODEL, pytest.approx(4e9))
 
 
 def test_a_link_that_stands_still_and_comes_back_is_known_again() -> None:
