@@ -15,6 +15,8 @@ from dwcp_agent.errors import AgentError
 from dwcp_agent.profiles.table import HIGH_THROUGHPUT, LOW_LATENCY
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.telemetry.decisions import DecisionLog
+from dwcp_agent.telemetry.path import PathSample
+from dwcp_agent.transport.foresight import Foresight
 from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import BytesSource
@@ -102,3 +104,25 @@ def test_a_level_stays_within_the_profiles_and_moves_there_step_by_step() -> Non
         assert level == expected
     assert decide(15, WAITS, LOW_LATENCY.levels).level == 12
     assert decide(1, ENCODES, HIGH_THROUGHPUT.levels).level == 3
+
+
+def path(at_s: float, *, delivered: float, delivery: float | None = None, interval_s: float = 0.5) -> PathSample:
+    rate = delivered if delivery is None else delivery
+    return PathSample(at_s, interval_s, 4, delivered, rate, 40.0, 40.0, 0.5, 1000, 0)
+
+
+def test_a_path_is_foreseen_once_ten_seconds_of_it_were_seen() -> None:
+    foresight = Foresight()
+    said = [foresight(path(number / 2, delivered=20e6)) for number in range(40)]
+    assert said[:19] == [None] * 19
+    assert all(each == pytest.approx(20e6, rel=0.2) for each in said[20:])
+
+
+def test_a_sender_that_had_little_to_send_says_nothing_of_the_path() -> None:
+    foresight = Foresight()
+    for number in range(40):
+        foresight(path(number / 2, delivered=20e6))
+    idle = [foresight(path(20 + number / 2, delivered=1e6, delivery=20e6)) for number in range(20)]
+    assert all(each == pytest.approx(20e6, rel=0.2) for each in idle)
+    slower = [foresight(path(30 + number / 2, delivered=5e6)) for number in range(40)]
+    assert slower[-1] == pytest.approx(5e6, rel=0.3)

@@ -21,6 +21,7 @@ from dwcp_agent.profiles.table import Profile
 from dwcp_agent.telemetry.decisions import Decision, DecisionLog
 from dwcp_agent.telemetry.tcp import tcp_info
 from dwcp_agent.transport.answers import answer, refusal
+from dwcp_agent.transport.foresight import Foresight
 from dwcp_agent.transport.frame import PROTOCOL, Buffer, Flag, Kind, control, parse_control
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import Source
@@ -95,6 +96,7 @@ class Outbound:
             limit_bytes_per_s=limit_bytes_per_s,
             size=source.size,
             forced=profile,
+            forecast=Foresight(),
             paces=lambda: self._link.congestion != MODEL_BASED,
         )
         self._asked_streams = streams
