@@ -72,10 +72,25 @@ def _parser() -> argparse.ArgumentParser:
     send.add_argument("--limit", type=_rate, metavar="RATE", help="use no more of the link than this, as in 50mbit")
     send.set_defaults(run=_send)
 
+    put = verbs.add_parser("put", help="put small state, one JSON object a line")
+    put.add_argument("url", help="https://HOST:PORT")
+    put.add_argument(
+        "--from", dest="source", required=True, metavar="FILE", help='lines like {"key": ..., "value": ...}; - is standard input'
+    )
+    put.add_argument("--session", help="session id; a gateway picks the release by it")
+    put.add_argument(
+        "--rate",
+        type=float,
+        metavar="N",
+        help="so many a second from when the agent takes them, however fast it answers; latency counts from when each was due",
+    )
+    put.add_argument("--patience", type=float, default=60.0, metavar="S", help="give up when nothing was acknowledged for so long")
+    put.set_defaults(run=_put)
+
     status = verbs.add_parser("status", help="which release answers, and what it does")
     status.add_argument("url", help="https://HOST:PORT")
     status.set_defaults(run=_status)
-    for verb in (send, status):
+    for verb in (send, put, status):
         for name in ("--ca", "--cert", "--key"):
             verb.add_argument(name, type=Path, required=True)
         verb.add_argument("--json", action="store_true")
@@ -120,6 +135,12 @@ def _send(arguments: argparse.Namespace) -> None:
     from dwcp_agent.commands.send import send
 
     send(arguments)
+
+
+def _put(arguments: argparse.Namespace) -> None:
+    from dwcp_agent.commands.put import put
+
+    put(arguments)
 
 
 def _status(arguments: argparse.Namespace) -> None:
