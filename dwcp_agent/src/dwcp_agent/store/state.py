@@ -79,7 +79,7 @@ class StateStore:
         self._reading = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        if self._path.exists():
+        if self._exists():
             try:
                 self._open()
             except Refused as error:
@@ -140,7 +140,7 @@ class StateStore:
         """What ``key`` of ``owner`` has, None when there is no such key. Waits for no writer."""
         with self._reading, _refused():
             if self._reader is None:
-                if not self._path.exists():
+                if not self._exists():
                     return None
                 with self._lock:
                     self._open()
@@ -153,7 +153,7 @@ class StateStore:
 
     def delete(self, owner: Identity, key: str) -> bool:
         """``key`` of ``owner`` is gone, durably; False when there was none."""
-        if not self._path.exists():
+        if not self._exists():
             return False
         with self._lock, _refused(), self._transaction() as database:
             number = _owner(database, owner)
@@ -163,6 +163,12 @@ class StateStore:
             size = len(key.encode()) + row[0]
             database.execute("UPDATE owners SET keys = keys - 1, bytes = bytes - ? WHERE id = ?", (size, number))
             return True
+
+    def _exists(self) -> bool:
+        try:
+            return self._path.exists()
+        except OSError:
+            return True  # and opening it says what is wrong
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
