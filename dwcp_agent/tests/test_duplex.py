@@ -69,6 +69,23 @@ def test_both_directions_at_once_mix_nothing(ends: tuple[Duplex, Duplex]) -> Non
     assert wrong == [] and not any(thread.is_alive() for thread in threads)
 
 
+def test_frames_of_two_writers_do_not_mix(ends: tuple[Duplex, Duplex]) -> None:
+    content = os.urandom(MAX_CHUNK)  # goes in parts, since nobody reads as fast as two write
+
+    def write() -> None:
+        for _ in range(40):
+            ends[0].write(encode(Kind.DATA, 7, content, raw_length=MAX_CHUNK), content)
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(80):
+        frame = ends[1].read_while(patient)
+        assert frame is not None and frame.payload == content
+    for thread in threads:
+        thread.join(10)
+
+
 def test_who_waits_for_a_frame_decides_how_long(ends: tuple[Duplex, Duplex]) -> None:
     def enough(waited_s: float) -> None:
         if waited_s > 2 * STALL_S:

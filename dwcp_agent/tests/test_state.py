@@ -227,14 +227,7 @@ async def test_patience_ends_and_a_wrong_role_is_final(agent: Agent) -> None:
         puts = Puts(connect, patience_s=0.3)
         with pytest.raises(error):
             await asyncio.to_thread(puts.close)
-    answers = [connecting(agent)]
-
-    def once() -> tuple[Link, str]:
-        if not answers:
-            raise Unreachable("away")
-        return answers.pop()()
-
-    puts = Puts(once, patience_s=0.3)
+    puts = Puts(reachable_once(agent), patience_s=0.3)
     puts.put("a", b"")
     await asyncio.to_thread(puts.flush)
     assert puts._wire is not None
@@ -242,6 +235,27 @@ async def test_patience_ends_and_a_wrong_role_is_final(agent: Agent) -> None:
     puts.put("b", b"")
     with pytest.raises(Unreachable, match="away"):
         await asyncio.to_thread(puts.flush)
+
+
+async def test_who_was_acknowledged_everything_needs_the_agent_no_more(agent: Agent) -> None:
+    puts = Puts(reachable_once(agent), patience_s=0.3)
+    puts.put("a", b"")
+    await asyncio.to_thread(puts.flush)
+    assert puts._wire is not None
+    puts._wire.cut()
+    await asyncio.to_thread(wait_for, "its end", lambda: puts.broken_streams)
+    await asyncio.to_thread(puts.close)
+
+
+def reachable_once(agent: Agent) -> Callable[[], tuple[Link, str]]:
+    answers = [connecting(agent)]
+
+    def once() -> tuple[Link, str]:
+        if not answers:
+            raise Unreachable("away")
+        return answers.pop()()
+
+    return once
 
 
 async def test_damaged_state_is_said_and_transfers_go_on(start_agent: Any, tmp_path: Any) -> None:
