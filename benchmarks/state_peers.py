@@ -40,7 +40,8 @@ def http_server(address: str, port: int) -> None:
 def grpc_server(address: str, port: int) -> None:
     """Keeps values by key and answers each message with an empty one.
 
-    On loopback this server with a client of threads took 1.1 s for 10,000 messages; any other pairing of threads and asyncio took 1.3 s or more.
+    On loopback this server with a client of threads took 1.1 s for 10,000 messages; any other pairing of threads and asyncio took 1.3 s or
+    more.
     """
     import grpc.aio
 
