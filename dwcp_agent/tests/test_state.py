@@ -1,4 +1,4 @@
-"""Small state over data streams: every put once, in order and durable; hostile frames, limits, streams that break, agents that go."""
+"""Small state over data streams: every put once, in order and durable; limits, streams that break, agents that go."""
 
 from __future__ import annotations
 
