@@ -59,7 +59,7 @@ def test_same_inputs_give_the_same_bytes_wherever_the_tree_lies(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["version"], report["phase4"]) == ("2.9.0", False)
-    assert [report[name] for name in ("zerocopy", "pool", "queue", "affinity")] == ["compiled-out"] * 4
+    assert [report[name] for name in ("zerocopy", "pool", "queue", "affinity", "batch")] == ["compiled-out"] * 5
     for kernel in report["kernels"].values():
         assert kernel == {"active": "scalar", "available": ["scalar"], "vector": "compiled-out"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from dwcp_agent.commands import tree
 from dwcp_agent.commands.http import Endpoint
 from dwcp_agent.commands.pool import SessionPool
 from dwcp_agent.commands.session import Session
+from dwcp_agent.telemetry.decisions import DecisionLog
 from fixtures import Done, Host, context_of, one_sentence, wait_for
 from pki import Files
 
@@ -126,29 +128,46 @@ def test_baselines_of_a_directory_are_files_of_the_same_names(dwcp: Callable[...
     assert summary["wire_bytes"] < 102_000
 
 
-def test_a_pool_keeps_its_limit_when_it_is_changed_and_cuts_nobody_short(people: dict[str, Files]) -> None:
+def pool_of(people: dict[str, Files], asked: int | None, most: int = 32) -> SessionPool:
     context = context_of(people["operator"])
-    pool = SessionPool(lambda number: Session(Endpoint("127.0.0.1", 1, ""), context, f"s-{number}"), 2)
+    return SessionPool(lambda number: Session(Endpoint("127.0.0.1", 1, ""), context, f"s-{number}"), asked, most, DecisionLog())
+
+
+def test_a_number_of_sessions_that_was_asked_for_stays(people: dict[str, Files], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dwcp_agent.commands.pool._STEP_S", 0.01)
+    pool = pool_of(people, 2)
     first, second = pool.acquire(), pool.acquire()
     assert (first.id, second.id) == ("s-1", "s-2")
     got: list[Session] = []
     waiting = threading.Thread(target=lambda: got.append(pool.acquire()), daemon=True)
     waiting.start()
-    waiting.join(0.1)
+    waiting.join(0.2)
     assert waiting.is_alive()  # two are busy
-    pool.limit = 3
-    wait_for("the third", lambda: got)
-    assert got[0].id == "s-3"
-    pool.limit = 1
     pool.release(first)
-    pool.release(got[0])
-    waiting = threading.Thread(target=lambda: got.append(pool.acquire()), daemon=True)
-    waiting.start()
-    waiting.join(0.1)
-    assert waiting.is_alive()  # one is busy still
+    wait_for("the first again", lambda: got == [first])
+    pool.release(first)
     pool.release(second)
-    wait_for("the only one", lambda: len(got) == 2)
-    assert got[1] is second
-    pool.release(got[1])
     pool.drain()
+    pool.close()
+
+
+def test_sessions_become_more_while_work_waits_and_never_more_than_may_be(
+    people: dict[str, Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dwcp_agent.commands.pool._STEP_S", 0.02)
+    monkeypatch.setattr("dwcp_agent.sessions.scaling._HIGH_FOR_S", 0.05)
+    monkeypatch.setattr("dwcp_agent.sessions.scaling._COOL_DOWN_S", 0.05)
+    pool = pool_of(people, None, most=6)
+    got: list[Session] = []
+
+    def work() -> None:
+        while True:
+            got.append(pool.acquire())
+
+    threading.Thread(target=work, daemon=True).start()
+    wait_for("six sessions", lambda: len(got) == 6)
+    time.sleep(0.3)
+    assert [session.id for session in got] == [f"s-{number}" for number in range(1, 7)]
+    for session in list(got):
+        pool.release(session)
     pool.close()

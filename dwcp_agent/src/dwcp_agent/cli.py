@@ -75,10 +75,25 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--json", action="store_true")
     explain.set_defaults(run=_explain)
 
+    put = verbs.add_parser("put", help="put small state, one JSON object a line")
+    put.add_argument("url", help="https://HOST:PORT")
+    put.add_argument(
+        "--from", dest="source", required=True, metavar="FILE", help='lines like {"key": ..., "value": ...}; - is standard input'
+    )
+    put.add_argument("--session", help="session id; a gateway picks the release by it")
+    put.add_argument(
+        "--rate",
+        type=float,
+        metavar="N",
+        help="so many a second from when the agent takes them, however fast it answers; latency counts from when each was due",
+    )
+    put.add_argument("--patience", type=float, default=60.0, metavar="S", help="give up when nothing was acknowledged for so long")
+    put.set_defaults(run=_put)
+
     status = verbs.add_parser("status", help="which release answers, and what it does")
     status.add_argument("url", help="https://HOST:PORT")
     status.set_defaults(run=_status)
-    for verb in (send, status):
+    for verb in (send, put, status):
         for name in ("--ca", "--cert", "--key"):
             verb.add_argument(name, type=Path, required=True)
         verb.add_argument("--json", action="store_true")
@@ -97,7 +112,7 @@ def _send_arguments(send: argparse.ArgumentParser) -> None:
     send.add_argument("--session", metavar="ID", help="session id; a gateway picks the release by it")
     send.add_argument("--streams", type=int, metavar="N", help="connections for each file; as many as the path is worth when not given")
     send.add_argument("--profile", metavar="NAME", help="low-latency, balanced or high-throughput; by the path when not given")
-    send.add_argument("--sessions", type=int, default=4, metavar="N", help="how many files of a directory at once")
+    send.add_argument("--sessions", type=int, metavar="N", help="how many files of a directory at once; by the load when not given")
     send.add_argument("--baseline", type=Path, metavar="SOURCE", help="what the receiver has of it now, on this side: less is sent then")
     send.add_argument(
         "--patience", type=float, default=60.0, metavar="S", help="give up when nothing moved for so long; run it again to go on"
@@ -151,6 +166,12 @@ def _explain(arguments: argparse.Namespace) -> None:
     from dwcp_agent.commands.explain import explain
 
     explain(arguments)
+
+
+def _put(arguments: argparse.Namespace) -> None:
+    from dwcp_agent.commands.put import put
+
+    put(arguments)
 
 
 def _status(arguments: argparse.Namespace) -> None:

@@ -73,6 +73,8 @@ class Limits(_Strict):
     max_sessions: int = Field(default=10_000, ge=1)
     max_requests: int = Field(default=128, ge=1, le=4096)
     max_transfer_bytes: int = Field(default=1 << 40, ge=1, le=1 << 62)
+    max_state_keys: int = Field(default=100_000, ge=1)
+    max_state_bytes: int = Field(default=1 << 30, ge=1)
     ticket_ttl_s: Seconds = 60
     stall_timeout_s: Seconds = 20
     idle_timeout_s: Seconds = 60

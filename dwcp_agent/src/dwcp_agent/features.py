@@ -12,7 +12,7 @@ from dwcp_agent.errors import BadInput
 
 __all__ = ["SWITCHES", "Switch", "configure", "is_on", "report"]
 
-Switch = Literal["avx512", "vpclmul", "avx2", "pclmul", "sse42", "armcrc", "zerocopy", "pool", "queue", "affinity"]
+Switch = Literal["avx512", "vpclmul", "avx2", "pclmul", "sse42", "armcrc", "zerocopy", "pool", "queue", "affinity", "batch"]
 SWITCHES: tuple[str, ...] = get_args(Switch)
 """Instruction sets (one that is off takes along every path that needs it), then the optimisations that are not a kernel's path."""
 
@@ -46,7 +46,7 @@ def report() -> dict[str, object]:
             kernel: {"active": active[kernel], "available": list(paths), "vector": "compiled-in" if _native.PHASE4 else "compiled-out"}
             for kernel, paths in _native.available().items()
         },
-        **{name: _state(name) for name in ("zerocopy", "pool", "queue", "affinity")},
+        **{name: _state(name) for name in ("zerocopy", "pool", "queue", "affinity", "batch")},
     }
 
 
@@ -55,4 +55,5 @@ def _state(name: str) -> str:
         return "compiled-out"
     if name in _disabled:
         return "disabled"
-    return {"zerocopy": "mmap-source", "pool": "on", "queue": "lock-free", "affinity": "per-thread"}[name]
+    on = {"zerocopy": "mmap-source", "pool": "on", "queue": "lock-free", "affinity": "per-thread", "batch": "count-and-delay"}
+    return on[name]

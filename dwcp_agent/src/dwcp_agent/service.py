@@ -29,6 +29,7 @@ from dwcp_agent.security.tls import server_context
 from dwcp_agent.sessions.admission import Admission
 from dwcp_agent.sessions.table import SessionTable
 from dwcp_agent.sessions.ticket import TicketIssuer
+from dwcp_agent.store.state import StateStore
 from dwcp_agent.store.store import Store
 from dwcp_agent.telemetry.metrics import AgentMetrics
 from dwcp_agent.threads import Threads
@@ -36,6 +37,7 @@ from dwcp_agent.transport.buffers import make_buffers
 from dwcp_agent.transport.inbound import InboundTable
 from dwcp_agent.transport.receiver import DataServer, ReceiverLimits
 from dwcp_agent.transport.resumable import ResumableStreams
+from dwcp_agent.transport.state import StateStreams
 from dwcp_agent.transport.transfer import TransferTable
 
 if TYPE_CHECKING:
@@ -106,6 +108,8 @@ class Service:
         control, data, health = (self._listen(port) for port in (self.ports.control, self.ports.data, self.ports.health))
         store = Store(config.store, self._slot, self._defects.spoil if self._defects and self._defects.corrupt else None)
         self._cleanup.callback(store.close)
+        values = StateStore(config.store, limits.max_state_keys, limits.max_state_bytes)
+        self._cleanup.callback(values.close)
 
         threads = Threads({"net": config.cpus.net, "codec": config.cpus.codec, "control": config.cpus.control})
         # Commits wait for the disk most of the time, and several that wait together share one flush of its journal.
@@ -118,18 +122,22 @@ class Service:
         buffers.warm()
 
         boot_id = str(uuid.uuid4())
+        metrics = AgentMetrics(self._release)
+        tickets = TicketIssuer(boot_id, limits.ticket_ttl_s)
         self.context = Context(
             config=config,
             slot=self._slot,
             ports=self.ports,
             release=self._release,
             boot_id=boot_id,
-            metrics=AgentMetrics(self._release),
+            metrics=metrics,
             sessions=SessionTable(limits.max_sessions),
-            tickets=TicketIssuer(boot_id, limits.ticket_ttl_s),
+            tickets=tickets,
             transfers=TransferTable(store, limits.max_streams, limits.max_transfer_bytes),
             inbound=InboundTable(store, limits.max_streams, limits.max_transfer_bytes),
+            states=StateStreams(tickets, values, metrics, limits.stall_timeout_s, limits.idle_timeout_s),
             store=store,
+            values=values,
             codec=codec,
             threads=threads,
             buffers=buffers,
@@ -158,6 +166,7 @@ class Service:
             context.metrics,
             ReceiverLimits(self.config.streams, limits.max_streams, limits.stall_timeout_s, limits.idle_timeout_s),
             ResumableStreams(context.tickets, context.inbound, context.metrics, limits.stall_timeout_s, delay),
+            context.states,
             delay,
         )
         self._data.start()
@@ -199,6 +208,7 @@ class Service:
         """Takes no new sessions, lets what runs finish within the drain timeout, then stops."""
         context, limits = self.context, self.config.limits
         context.draining = True
+        context.states.drain()
         notify("STOPPING=1")
         log.event("draining", transfers=context.running(), requests=context.in_flight)
         begun = time.monotonic()

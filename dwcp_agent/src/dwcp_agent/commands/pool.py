@@ -3,71 +3,67 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from dwcp_agent.commands.session import Session
+from dwcp_agent.sessions.scaling import FIRST_SESSIONS, Sessions
+from dwcp_agent.telemetry.decisions import DecisionLog
 
 __all__ = ["SessionPool"]
 
+_STEP_S = 0.5
+
 
 class SessionPool:
-    """At most ``limit`` sessions are busy at once. The limit may be changed at any time: what is busy beyond it is let finish.
+    """Sessions by number; as many at once as were asked for, or as the work is worth.
 
     Args:
         make: a session of this number, counted from 1; the same number names the same session in every run.
-        limit: at least 1.
+        asked: how many; None for as many as the load makes of it.
+        most: how many the load may make of it.
+        log: told of every change.
     """
 
-    def __init__(self, make: Callable[[int], Session], limit: int) -> None:
+    def __init__(self, make: Callable[[int], Session], asked: int | None, most: int, log: DecisionLog) -> None:
         self._make = make
-        self._limit = limit
-        self._busy: dict[Session, int] = {}
-        self._idle: list[tuple[int, Session]] = []
-        self._changed = threading.Condition()
-
-    @property
-    def limit(self) -> int:
-        """How many may be busy."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, limit: int) -> None:
-        with self._changed:
-            self._limit = limit
-            self._changed.notify_all()
+        self._scaled = asked is None
+        self._numbers: dict[Session, int] = {}
+        self._lock = threading.Lock()
+        self._stepped = time.monotonic()
+        self._sessions: Sessions[Session] = Sessions(self._made, self._ended, log, first=asked or min(FIRST_SESSIONS, most), most=most)
 
     def acquire(self) -> Session:
-        """A session that is nobody else's until it is released; waits while ``limit`` are busy."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._busy) < self._limit)
-            if self._idle:
-                self._idle.sort(key=lambda idle: idle[0])
-                number, session = self._idle.pop(0)
-            else:
-                number = min(set(range(1, len(self._busy) + 2)) - set(self._busy.values()))
-                session = self._make(number)
-            self._busy[session] = number
-            return session
+        """A session that is nobody else's until it is released; waits while as many are busy as there may be. One thread's to call."""
+        while True:
+            if self._scaled and time.monotonic() - self._stepped >= _STEP_S:
+                self._sessions.step()
+                self._stepped = time.monotonic()
+            try:
+                return self._sessions.acquire(_STEP_S)
+            except TimeoutError:
+                continue
 
     def release(self, session: Session) -> None:
-        """Somebody else may have it; when there are more than ``limit``, it is closed."""
-        with self._changed:
-            number = self._busy.pop(session)
-            spare = len(self._busy) + len(self._idle) >= self._limit
-            if not spare:
-                self._idle.append((number, session))
-            self._changed.notify_all()
-        if spare:
-            session.close()
+        """Somebody else may have it; when there are too many, it is closed."""
+        self._sessions.release(session)
 
     def drain(self) -> None:
         """Returns when none is busy."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._busy)
+        self._sessions.drain()
 
     def close(self) -> None:
         """Closes those that nobody has."""
-        with self._changed:
-            idle, self._idle = self._idle, []
-        for _, session in idle:
-            session.close()
+        self._sessions.close()
+
+    def _made(self) -> Session:
+        with self._lock:
+            number = min(set(range(1, len(self._numbers) + 2)) - set(self._numbers.values()))
+            session = self._make(number)
+            self._numbers[session] = number
+            return session
+
+    def _ended(self, session: Session) -> None:
+        with self._lock:
+            del self._numbers[session]
+        session.close()

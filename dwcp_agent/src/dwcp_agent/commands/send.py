@@ -37,7 +37,7 @@ def send(arguments: argparse.Namespace) -> None:
     if arguments.streams is not None and not 1 <= arguments.streams <= 64:
         raise BadInput("--streams must be between 1 and 64.")
     profile_of(arguments)
-    if not 1 <= arguments.sessions <= _MOST_SESSIONS:
+    if arguments.sessions is not None and not 1 <= arguments.sessions <= _MOST_SESSIONS:
         raise BadInput(f"--sessions must be between 1 and {_MOST_SESSIONS}.")
     try:
         directory = arguments.source.is_dir()

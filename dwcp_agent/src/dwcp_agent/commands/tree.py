@@ -25,8 +25,11 @@ from dwcp_agent.commands.pool import SessionPool
 from dwcp_agent.commands.progress import Line
 from dwcp_agent.commands.session import Session
 from dwcp_agent.errors import AgentError, BadInput, Failed, Refused
+from dwcp_agent.profiles.choice import LARGE_BYTES
+from dwcp_agent.sessions.scaling import FIRST_SESSIONS, MOST_SESSIONS
 from dwcp_agent.sessions.ticket import check_session_id
 from dwcp_agent.store.names import parts_of
+from dwcp_agent.telemetry.decisions import DecisionLog
 from dwcp_agent.transport.source import open_source
 from dwcp_agent.transport.tally import Tally
 
@@ -110,11 +113,17 @@ def send_tree(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
     context = tls_of(arguments.ca, arguments.cert, arguments.key)
     of = arguments.session or f"send-{blake3(json.dumps([str(endpoint), prefix, str(arguments.source.resolve())]).encode()).hexdigest(8)}"
     try:
-        check_session_id(f"{of}-{arguments.sessions}")
+        check_session_id(f"{of}-{MOST_SESSIONS}")
     except Refused:
         raise BadInput(f"--session is too long for a directory, which has sessions called {of}-1 and so on.") from None
-    pool = SessionPool(lambda number: Session(endpoint, context, f"{of}-{number}"), arguments.sessions)
-    tree = _Tree(arguments, endpoint, prefix, listing, pool)
+    # A large file fills the link by itself; small ones wait for round trips most of the time.
+    large = sum(size for _, size in listing.files) > LARGE_BYTES * len(listing.files)
+    most = min(len(listing.files), FIRST_SESSIONS if large else MOST_SESSIONS)
+    log = DecisionLog()
+    # A limit is shared out between sessions, so their number stays.
+    asked = arguments.sessions or (FIRST_SESSIONS if arguments.limit else None)
+    pool = SessionPool(lambda number: Session(endpoint, context, f"{of}-{number}"), asked, most, log)
+    tree = _Tree(arguments, endpoint, prefix, listing, pool, log)
     try:
         tree.run()
     finally:
@@ -122,17 +131,20 @@ def send_tree(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
 
 
 class _Tree:
-    def __init__(self, arguments: argparse.Namespace, endpoint: Endpoint, prefix: str, listing: Listing, pool: SessionPool) -> None:
+    def __init__(
+        self, arguments: argparse.Namespace, endpoint: Endpoint, prefix: str, listing: Listing, pool: SessionPool, log: DecisionLog
+    ) -> None:
         self._arguments = arguments
         self._endpoint = endpoint
         self._prefix = prefix
         self._listing = listing
         self._pool = pool
+        self._log = log
         self._line = Line(not arguments.json)
         self._broken: BrokenPipeError | None = None
         """Nobody reads what is said any more."""
         self._sum = _Sum(len(listing.files), sum(size for _, size in listing.files))
-        share = arguments.limit // min(arguments.sessions, len(listing.files)) if arguments.limit else None
+        share = arguments.limit // min(arguments.sessions or FIRST_SESSIONS, len(listing.files)) if arguments.limit else None
         self._terms = Terms(arguments.streams, max(1, share) if share is not None else None, arguments.patience, profile_of(arguments))
 
     def run(self) -> None:
@@ -223,6 +235,7 @@ class _Tree:
             "bytes": done.sent_bytes,
             "wire_bytes": done.wire_bytes,
             "seconds": round(seconds, 6),
+            "sessions": [{"value": each.value, "why": each.why} for each in self._log.decisions("sessions")],
             "failed": sorted(done.failed, key=lambda each: each["name"]),
             "skipped": self._listing.skipped,
         }

@@ -16,6 +16,7 @@ from dwcp_agent.control.manifests import get_manifest, get_pages
 from dwcp_agent.control.objects import get_object, put_object
 from dwcp_agent.control.sessions import open_session
 from dwcp_agent.control.state import health, metrics, ready, status
+from dwcp_agent.control.values import delete_value, get_value
 from dwcp_agent.errors import AgentError, BadInput, Corrupt, ProtocolError, Refused
 from dwcp_agent.security.identity import CONTENT_ROLES, METRICS_ROLES, STATUS_ROLES, Identity, caller_of, from_certificate
 from dwcp_agent.sessions.admission import Elsewhere
@@ -43,6 +44,8 @@ _ROUTES: dict[tuple[str, str], tuple[_Route, Answer]] = {
     ("GET", "/v1/manifests/{name:.+}"): (_Route("manifest", CONTENT_ROLES, content=True), get_manifest),
     ("HEAD", "/v1/manifests/{name:.+}"): (_Route("manifest", CONTENT_ROLES, content=True), get_manifest),
     ("POST", "/v1/manifests/{name:.+}"): (_Route("pages", CONTENT_ROLES, content=True), get_pages),
+    ("GET", "/v1/state/{key:.+}"): (_Route("state-get", CONTENT_ROLES, content=True), get_value),
+    ("DELETE", "/v1/state/{key:.+}"): (_Route("state-delete", CONTENT_ROLES, content=True), delete_value),
     ("GET", "/v1/status"): (_Route("status", STATUS_ROLES), status),
     ("GET", "/ready"): (_Route("ready", None), ready),
     ("GET", "/metrics"): (_Route("metrics", METRICS_ROLES), metrics),

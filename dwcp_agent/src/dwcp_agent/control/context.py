@@ -14,11 +14,13 @@ from dwcp_agent.security.identity import Identity
 from dwcp_agent.sessions.admission import Admission
 from dwcp_agent.sessions.table import SessionTable
 from dwcp_agent.sessions.ticket import TicketIssuer
+from dwcp_agent.store.state import StateStore
 from dwcp_agent.store.store import Store
 from dwcp_agent.telemetry.metrics import AgentMetrics
 from dwcp_agent.threads import Threads
 from dwcp_agent.transport.buffers import Buffers
 from dwcp_agent.transport.inbound import InboundTable
+from dwcp_agent.transport.state import StateStreams
 from dwcp_agent.transport.transfer import TransferTable
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ class Context:
     tickets: TicketIssuer
     transfers: TransferTable
     inbound: InboundTable
+    states: StateStreams
     store: Store
+    values: StateStore
     codec: Executor
     threads: Threads
     admission: Admission
@@ -52,8 +56,8 @@ class Context:
     puts: int = 0
 
     def running(self) -> int:
-        """Transfers of either protocol that have not ended."""
-        return self.transfers.running() + self.inbound.running()
+        """Transfers of either protocol, and conversations about state, that have not ended."""
+        return self.transfers.running() + self.inbound.running() + self.states.running()
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)

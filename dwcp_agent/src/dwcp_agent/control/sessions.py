@@ -11,7 +11,7 @@ from dwcp_agent import log
 from dwcp_agent.control.context import CONTEXT, caller
 from dwcp_agent.errors import Refused
 from dwcp_agent.sessions.ticket import check_session_id
-from dwcp_agent.transport.frame import PROTOCOL
+from dwcp_agent.transport.frame import PROTOCOL, STATE
 
 __all__ = ["open_session"]
 
@@ -34,5 +34,6 @@ async def open_session(request: web.Request) -> web.Response:
         "data": {"host": context.config.data_host, "port": context.ports.data},
         "expires": expires,
         "protocol": PROTOCOL,
+        "state": STATE,
     }
     return web.Response(status=201, content_type="application/json", text=json.dumps(body))

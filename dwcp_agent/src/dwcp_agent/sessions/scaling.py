@@ -47,20 +47,21 @@ class Scaled:
     why: str
 
 
-def decide(scale: Scale, load: float, interval_s: float, *, opened: int, busy: int) -> Scaled:
+def decide(scale: Scale, load: float, interval_s: float, *, opened: int, busy: int, most: int = MOST_SESSIONS) -> Scaled:
     """The scale after ``interval_s`` of ``load``.
 
     Args:
         load: work that is done or waits, by sessions wanted; above 1 when some waits.
         opened: sessions that there are.
         busy: those of them with work.
+        most: more than that there are never.
     """
     high_s = scale.high_s + interval_s if load > _HIGH else 0.0
     low_s = scale.low_s + interval_s if load < _LOW else 0.0
     since_s = scale.since_change_s + interval_s
     sessions, why = scale.sessions, f"load {load:.2f}"
-    if high_s >= _HIGH_FOR_S and sessions < MOST_SESSIONS:
-        wanted, why = min(MOST_SESSIONS, 2 * sessions), f"{why}, above {_HIGH} for {high_s:.1f} s"
+    if high_s >= _HIGH_FOR_S and sessions < most:
+        wanted, why = min(most, 2 * sessions), f"{why}, above {_HIGH} for {high_s:.1f} s"
     elif low_s >= _LOW_FOR_S and sessions > 1:
         wanted, why = sessions // 2, f"{why}, below {_LOW} for {low_s:.1f} s"
     else:
@@ -79,17 +80,27 @@ class Sessions(Generic[T]):
         end: closes one, which nobody uses then.
         log: told of every change.
         clock: seconds, for :meth:`step`.
+        first: how many there may be until the first step.
+        most: how many there may ever be, by the policy.
     """
 
     def __init__(
-        self, make: Callable[[], T], end: Callable[[T], None], log: DecisionLog, clock: Callable[[], float] = time.monotonic
+        self,
+        make: Callable[[], T],
+        end: Callable[[T], None],
+        log: DecisionLog,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        first: int = FIRST_SESSIONS,
+        most: int = MOST_SESSIONS,
     ) -> None:
         self._make = make
         self._end = end
         self._log = log
         self._clock = clock
         self._changed = threading.Condition()
-        self._scale = Scale()
+        self._scale = Scale(first)
+        self._most = most
         self._idle: list[T] = []
         self._opened = 0
         """Those being made included, and those that are busy and have to go."""
@@ -143,7 +154,7 @@ class Sessions(Generic[T]):
                 self._opened -= 1
             else:
                 self._idle.append(session)
-            self._changed.notify()
+            self._changed.notify_all()
         if goes:
             self._end(session)
 
@@ -152,7 +163,7 @@ class Sessions(Generic[T]):
         now = self._clock()
         with self._changed:
             load, before = self._load(), self._scale.sessions
-            said = decide(self._scale, load, now - self._stepped, opened=self._opened, busy=self._opened - len(self._idle))
+            said = decide(self._scale, load, now - self._stepped, opened=self._opened, busy=self._busy, most=self._most)
             self._scale, self._stepped = said.scale, now
             # The one that was used last is the one most likely to be warm.
             gone, self._idle = self._idle[: said.may_end], self._idle[said.may_end :]
@@ -163,6 +174,11 @@ class Sessions(Generic[T]):
         if said.scale.sessions != before:
             self._log.add(Decision(now, "sessions", "sessions", said.scale.sessions, said.why))
         return said
+
+    def drain(self) -> None:
+        """Returns when none is busy."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
 
     def close(self) -> None:
         """Ends the idle ones; busy ones end when they are released, and nobody gets one any more."""
@@ -175,4 +191,8 @@ class Sessions(Generic[T]):
             self._end(session)
 
     def _load(self) -> float:
-        return (self._opened - len(self._idle) + self._waiting) / self._scale.sessions
+        return (self._busy + self._waiting) / self._scale.sessions
+
+    @property
+    def _busy(self) -> int:
+        return self._opened - len(self._idle)

@@ -30,6 +30,7 @@ class AgentMetrics:
         self._requests = Counter("dwcp_requests", "Requests answered, by operation and status.", ["op", "code"], registry=self.registry)
         self._seconds = Histogram("dwcp_request_seconds", "Time to answer.", ["op"], buckets=LATENCY_EDGES_S, registry=self.registry)
         self._transfers = Counter("dwcp_transfers", "Transfers ended, by result.", ["result"], registry=self.registry)
+        self._state_puts = Counter("dwcp_state_puts", "Puts of small state that are durable.", registry=self.registry)
         self._bytes = Counter("dwcp_bytes", "Content bytes moved.", ["direction"], registry=self.registry)
         self._in = self._bytes.labels("in")
         self._out = self._bytes.labels("out")
@@ -49,6 +50,11 @@ class AgentMetrics:
     def stream_refused(self, reason: str, code: int) -> None:
         """A data stream that ended with an ERROR, whether or not a transfer had begun."""
         self._requests.labels("stream", str(code)).inc()
+
+    def state_puts(self, count: int, seconds: float) -> None:
+        """Puts that became durable together, ``seconds`` after the first of them had come."""
+        self._state_puts.inc(count)
+        self.request("state", 200, seconds)
 
     def received(self, count: int) -> None:
         """Content bytes that came in."""

@@ -31,6 +31,7 @@ __all__ = [
     "MAX_CONTROL_BYTES",
     "MIN_CHUNK",
     "PROTOCOL",
+    "STATE",
     "Buffer",
     "Flag",
     "Frame",
@@ -49,6 +50,8 @@ MAGIC = b"DWCF"
 VERSION = 1
 PROTOCOL = 2
 """The highest version of the conversation that frames carry."""
+STATE = 1
+"""The highest version of the conversation about small state."""
 _HEADER = struct.Struct(">4sBBHQQIII")
 _COVERED = _HEADER.size - 4
 HEADER_BYTES = _HEADER.size
@@ -72,7 +75,9 @@ class Kind(enum.IntEnum):
     STATE = 7
     """What the receiver has already; its answer to a HELLO of protocol 2."""
     ACK = 8
-    """How many of the stream's DATA frames are written; protocol 2."""
+    """How many of the stream's DATA frames are written, or of a sender's puts durable; protocol 2."""
+    PUT = 9
+    """A batch of puts, see ``transport/entries.py``; its offset is the number of the first. Capability ``state``."""
 
 
 class Flag(enum.IntEnum):
@@ -93,7 +98,8 @@ class Flag(enum.IntEnum):
 
 
 _KINDS = frozenset(int(kind) for kind in Kind)
-_DATA_FLAGS = frozenset(int(flag) for flag in Flag)
+_FLAGS = {Kind.DATA: frozenset(int(flag) for flag in Flag), Kind.PUT: frozenset({int(Flag.RAW), int(Flag.ZSTD)})}
+"""Those of the kinds whose payload stands for something, by kind; all others have none."""
 _EMPTY = frozenset({int(Flag.ZERO), int(Flag.SAME)})
 _SMALLER = frozenset({int(Flag.ZSTD), int(Flag.PATCH), int(Flag.PART_FIRST), int(Flag.PART)})
 
@@ -147,8 +153,8 @@ def parse_header(data: Buffer) -> Header:
         raise ProtocolError(f"Frame version {version} is not spoken here, only {VERSION}.")
     if kind not in _KINDS:
         raise ProtocolError(f"Frame type {kind} is unknown.")
-    if kind == Kind.DATA:
-        if flags not in _DATA_FLAGS:
+    if kind in _FLAGS:
+        if flags not in _FLAGS[Kind(kind)]:
             raise ProtocolError(f"Flags {flags} are unknown.")
         if not 0 < raw_length <= MAX_CHUNK or offset > MAX_OFFSET:
             raise ProtocolError(f"A chunk of {raw_length} bytes at {offset} is over the limits.")

@@ -28,6 +28,7 @@ from dwcp_agent.transport.buffers import Buffers
 from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, PROTOCOL, Frame, Kind, control, parse_control
 from dwcp_agent.transport.handover import Handover, Nothing, make_handover
 from dwcp_agent.transport.resumable import ResumableStreams
+from dwcp_agent.transport.state import StateStreams
 from dwcp_agent.transport.transfer import Opening, Transfer, TransferTable
 from dwcp_agent.transport.wire import Wire
 
@@ -64,6 +65,7 @@ class DataServer:
         metrics: AgentMetrics,
         limits: ReceiverLimits,
         resumable: ResumableStreams,
+        states: StateStreams,
         delay: Callable[[float], None] | None = None,
     ) -> None:
         self._listener = listener
@@ -76,6 +78,7 @@ class DataServer:
         self._metrics = metrics
         self._limits = limits
         self._resumable = resumable
+        self._states = states
         self._delay = delay
         # Every stream there may be, and the word to each worker that it may go.
         self._waiting: Handover[socket.socket | None] = make_handover(2 * (limits.max_streams + limits.warm_streams) + 2)
@@ -200,8 +203,10 @@ class DataServer:
                     return
                 transfer_number = hello.header.transfer
                 wire.sock.settimeout(self._limits.stall_timeout_s)
-                if hello.header.kind == Kind.HELLO and parse_control(hello.payload).get("protocol") == PROTOCOL:
-                    self._resumable.converse(wire, hello, peer)
+                fields = parse_control(hello.payload) if hello.header.kind == Kind.HELLO else {}
+                if fields.get("protocol") == PROTOCOL:
+                    conversation = self._states if fields.get("state") is True else self._resumable
+                    conversation.converse(wire, hello, peer)
                     continue
                 transfer = self._transfers.join(self._opening(hello, peer))
                 try:
