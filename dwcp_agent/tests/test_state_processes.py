@@ -40,7 +40,7 @@ def test_what_a_killed_agent_acknowledged_is_there_and_nothing_is_applied_twice(
 
     def connect() -> tuple[Link, str]:
         session.open()
-        return session.link()
+        return session.link(), session.ticket()
 
     puts, total = Puts(connect, patience_s=30, most=16), 0
     for kill in range(3):
