@@ -19,7 +19,7 @@ from urllib.parse import quote
 from blake3 import blake3
 
 from dwcp_agent import features
-from dwcp_agent.commands.http import Connection, Endpoint, OtherSlot, as_object, parse_url, tls_of
+from dwcp_agent.commands.http import Connection, Endpoint, OtherSlot, as_object, is_port, parse_url, tls_of
 from dwcp_agent.encoding.manifest import Manifest, manifest_of
 from dwcp_agent.errors import BadInput, Failed, Refused
 from dwcp_agent.sessions.ticket import check_session_id
@@ -67,8 +67,10 @@ class _Session:
     def link(self) -> Link:
         """Connections are kept as long as the agent stays where it is."""
         host, port = self._told("data", "host"), self._told("data", "port")
+        if not isinstance(host, str) or not is_port(port):
+            raise Refused(f"{self.endpoint} names no place to send data to.")
         if self._link is None or (self._link.host, self._link.port) != (host, port):
-            self._link = Link(str(host), int(port), self.context)
+            self._link = Link(host, port, self.context)
         return self._link
 
     def ticket(self) -> str:
