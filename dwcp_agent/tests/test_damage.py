@@ -51,7 +51,7 @@ def begun(directory: int, kept: Path, *first_blocks: int) -> Path:
     return kept / "key.journal"
 
 
-@pytest.mark.parametrize("left", [b"{", b'{"name": "di', b"\0" * 60, b"[" * 2000, b"{}\n", b"\xff\n"])
+@pytest.mark.parametrize("left", [b"{", b'{"name": "di', b"\0" * 60, b"[" * 2000, b"{}\n", b"\xff\n", b'{"name":"disk","size": 589824}\n'])
 def test_a_journal_whose_first_line_was_not_flushed_begins_again(directory: int, tmp_path: Path, left: bytes) -> None:
     journal = begun(directory, tmp_path / "kept", 1, 2)
     journal.write_bytes(left)

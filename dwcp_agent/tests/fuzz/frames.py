@@ -151,7 +151,11 @@ def delta(data: bytes) -> None:
     if made == 0:
         payload = given.rest()
     else:
-        runs = [(given.number(1 << 18) if made == 1 else given.number(1 << 64), given.number(1 << 20)) for _ in range(given.number(300))]
+        runs = []
+        for _ in range(given.number(300)):
+            runs.append((given.number(1 << 18) if made == 1 else given.number(1 << 64), given.number(1 << 20)))
+            if not given:
+                break
         packed = given.rest()
         payload = struct.pack(">H", len(runs)) + b"".join(struct.pack(">QI", at % (1 << 64), length) for at, length in runs) + packed
     try:

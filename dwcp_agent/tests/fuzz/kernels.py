@@ -19,7 +19,7 @@ def kernels(data: bytes) -> None:
     content = memoryview(given.rest() * times)[offset:]
     other = bytearray(content)
     if other:
-        other[changed % len(other)] ^= 1 + changed // 256
+        other[changed % len(other)] ^= 1 + changed % 255
     pages = [content[at : at + page] for at in range(0, len(content), page)]
     beside = [other[at : at + page] for at in range(0, len(other), page)]
     paths = _native.available()

@@ -23,7 +23,17 @@ HERE = Path(__file__).resolve().parent
 AGENT = HERE.parent.parent
 CORPUS = HERE / "corpus"
 LIMITS = ("-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1", "-handle_usr1=1", "-verbosity=1")
-INSTRUMENTED = ["dwcp_agent", "yaml", "urllib.parse", "http.client", "ipaddress", "base64", "json"]
+INSTRUMENTED = [
+    "dwcp_agent",
+    "fuzz.kernels",
+    "yaml.constructor",
+    "yaml.resolver",
+    "urllib.parse",
+    "http.client",
+    "ipaddress",
+    "base64",
+    "json",
+]
 
 
 @dataclass

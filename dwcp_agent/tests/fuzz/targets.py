@@ -81,7 +81,7 @@ TARGETS: dict[str, Target] = {
     "name": Target(text.name, 2048, ("/", "..", "\x7f")),
     "url": Target(text.url, 1024, ("https://", "[::1]", ":7400", "@", "?", "#", "%00", "%2f", "xn--", "..", "\t")),
     "answer": Target(text.answer, 4096, (*_JSON, *_HTTP)),
-    "config": Target(text.config, 4096, _YAML),
+    "config": Target(text.config, 1024, _YAML),
     "cpu_list": Target(text.cpu_list, 64, ("0-3", ",", "-")),
     "kernels": Target(kernels.kernels, 4096),
 }

@@ -92,7 +92,7 @@ class Partial:
         partial = cls(directory, key, content, journal, Blocks(size), head)
         try:
             found = os.pread(journal, _HEAD_BYTES, 0)
-            if _is_another(found, head):
+            if _is_another(found, name, size):
                 raise Refused("This transfer was begun with another name or size.", code="mismatch", status=409)
             if found.startswith(head) and os.fstat(content).st_size == size:
                 partial._read(len(head))
@@ -140,15 +140,15 @@ class Partial:
             offset += len(data)
 
 
-def _is_another(found: bytes, head: bytes) -> bool:
+def _is_another(found: bytes, name: str, size: int) -> bool:
     """True when a journal that begins with ``found`` is of other content; false when it is no journal at all, as a crash may leave it."""
-    if found.startswith(head):
-        return False
     try:
         told = json.loads(found.split(b"\n")[0].decode())
     except (ValueError, RecursionError):
         return False
-    return isinstance(told, dict) and isinstance(told.get("name"), str) and type(told.get("size")) is int
+    if not isinstance(told, dict) or not isinstance(told.get("name"), str) or type(told.get("size")) is not int:
+        return False
+    return (told["name"], told["size"]) != (name, size)
 
 
 def purge(directory: int, keep_s: float, most: int, busy: frozenset[str] | None = None) -> int:
