@@ -174,6 +174,13 @@ def _address(value: str) -> str:
         raise ValueError(f"{value!r} is not an IP address") from None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a directory that may not be looked into
+        return False
+
+
 _Config = TypeVar("_Config", AgentConfig, LoadConfig)
 
 
@@ -189,6 +196,10 @@ def load_config(path: Path, kind: type[_Config]) -> _Config:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise BadInput(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}.") from None
+    except (
+        Exception
+    ) as error:  # of a value that looks like a date or a number and is none, or of too many brackets: YAML lets it all through
+        raise BadInput(f"{path}: a value cannot be read: {error}.") from None
     if not isinstance(data, dict):
         raise BadInput(f"{path}: expected a mapping at the top.")
     try:
@@ -199,6 +210,6 @@ def load_config(path: Path, kind: type[_Config]) -> _Config:
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise BadInput(f"{path}: {where + ': ' if where else ''}{message}.") from None
     for name, file in (("ca", config.tls.ca), ("cert", config.tls.cert), ("key", config.tls.key)):
-        if not file.is_file():
+        if not _is_file(file):
             raise BadInput(f"{path}: tls.{name}: there is no file {file}.")
     return config

@@ -41,7 +41,7 @@ def of_directory(directory: Path | None) -> Release:
         raise BadInput(f"{path}: {error.strerror}.") from None
     try:
         version = json.loads(content)["version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BadInput(f"{path} is not a release manifest.") from None
     if version != VERSION:
         raise BadInput(f"{path} is of release {version!r}, but the code beside it is {VERSION!r}.")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from dwcp_agent.errors import BadInput, Refused, Unreachable
 from dwcp_agent.security.tls import TlsFiles, client_context
 
-__all__ = ["Connection", "Endpoint", "OtherSlot", "as_object", "parse_url", "request", "tls_of"]
+__all__ = ["Connection", "Endpoint", "OtherSlot", "as_object", "is_port", "parse_url", "request", "tls_of"]
+
+_NO_HOST = re.compile(r"[\x00-\x20\x7f]")
+"""What ``http.client`` raises an error of its own for."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Endpoint:
     path: str
 
     def __str__(self) -> str:
-        return f"https://{self.host}:{self.port}"
+        return f"https://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 class OtherSlot(Refused):
@@ -41,11 +45,19 @@ def parse_url(text: str) -> Endpoint:
     try:
         parts = urlsplit(text)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # what connecting does first
     except ValueError:
         raise BadInput(f"{text!r} is not a URL like https://HOST:PORT/NAME.") from None
-    if parts.scheme != "https" or not parts.hostname or port is None or parts.query or parts.fragment or parts.username:
+    if parts.scheme != "https" or not parts.hostname or not port or parts.query or parts.fragment or parts.username:
         raise BadInput(f"{text!r} is not a URL like https://HOST:PORT/NAME.")
+    if _NO_HOST.search(parts.hostname):
+        raise BadInput(f"{text!r} names no host.")
     return Endpoint(parts.hostname, port, unquote(parts.path.lstrip("/")))
+
+
+def is_port(value: object) -> TypeGuard[int]:
+    """True for a number that a connection can be made to."""
+    return type(value) is int and 0 < value < 1 << 16
 
 
 def tls_of(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
@@ -121,8 +133,8 @@ def _good(endpoint: Endpoint, status: int, told: dict[str, str], body: bytes) ->
     if status < 400:
         return told, body
     fields = as_object(body)
-    if status == 421 and isinstance(control := fields.get("control"), dict) and type(control.get("port")) is int:
-        raise OtherSlot(Endpoint(endpoint.host, control["port"], endpoint.path))
+    if status == 421 and isinstance(control := fields.get("control"), dict) and is_port(port := control.get("port")):
+        raise OtherSlot(Endpoint(endpoint.host, port, endpoint.path))
     code, message = str(fields.get("error", "http")), str(fields.get("message", f"HTTP {status}"))
     raise Refused(f"{endpoint} refused ({code}, {status}): {message}", code=code, status=status)
 
@@ -131,6 +143,6 @@ def as_object(body: bytes) -> dict[str, Any]:
     """The JSON object in ``body``; empty when there is none."""
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from dwcp_agent.commands.cache import cache_directory
-from dwcp_agent.commands.http import Endpoint
+from dwcp_agent.commands.http import Endpoint, is_port
 
 __all__ = ["data_port_of", "remember_data_port"]
 
@@ -19,7 +19,7 @@ def data_port_of(endpoint: Endpoint) -> tuple[str, int] | None:
     """Host and port that the agent behind ``endpoint`` named last; None when nothing is known. It may be elsewhere by now."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads(_file_of(endpoint).read_bytes())
-        if isinstance(found["host"], str) and type(found["port"]) is int and 0 < found["port"] < 65536:
+        if isinstance(found["host"], str) and is_port(found["port"]):
             return found["host"], found["port"]
     return None
 

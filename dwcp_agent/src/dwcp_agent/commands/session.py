@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from dwcp_agent.commands.http import Connection, Endpoint, OtherSlot, as_object
+from dwcp_agent.commands.http import Connection, Endpoint, OtherSlot, as_object, is_port
 from dwcp_agent.commands.known import data_port_of, remember_data_port
 from dwcp_agent.encoding.manifest import BLOCK, PAGE, PAGE_HASH_BYTES, Manifest
 from dwcp_agent.errors import BadInput, Refused, Unreachable
@@ -86,11 +86,13 @@ class Session:
     def link(self) -> KeptLink:
         """Connections are kept as long as the agent stays where it is."""
         host, port = self._told("data", "host"), self._told("data", "port")
+        if not isinstance(host, str) or not is_port(port):
+            raise Refused(f"{self.endpoint} names no place to send data to.")
         if self._link is None or (self._link.host, self._link.port) != (host, port):
             if self._link is not None:
                 self._link.end()
-            self._link = KeptLink(str(host), int(port), self.context)
-            remember_data_port(self.asked, str(host), int(port))
+            self._link = KeptLink(host, port, self.context)
+            remember_data_port(self.asked, host, port)
         return self._link
 
     @property

@@ -61,6 +61,8 @@ class Manifest:
     hashes: bytes
 
     def __post_init__(self) -> None:
+        if self.size < 0:
+            raise BadInput(f"No file has {self.size} bytes.")
         if len(self.hashes) != block_count(self.size) * HASH_BYTES:
             raise BadInput(f"A manifest of {self.size} bytes has {block_count(self.size)} hashes, not {len(self.hashes) / HASH_BYTES:g}.")
 

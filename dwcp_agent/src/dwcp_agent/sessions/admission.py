@@ -66,7 +66,7 @@ class Admission:
                     self._seen = seen
             except FileNotFoundError:
                 self._seen = self._rules = None
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 # What was last understood stays in force: the weight must not jump because a file is damaged.
                 log.warn("admission-unreadable", path=str(self._path), reason=str(error))
             return self._rules
@@ -78,7 +78,10 @@ def _parse(content: Any) -> tuple[int, frozenset[str]]:
     weights, slots = content.get("weights", {}), content.get("slots", {})
     if not isinstance(weights, dict) or not isinstance(slots, dict):
         raise ValueError("weights and slots must be objects")
-    weight = int(weights.get("slot_b", 0))
+    told = weights.get("slot_b", 0)
+    if not isinstance(told, (int, str)):
+        raise ValueError("a weight must be a whole number")
+    weight = int(told)
     if not 0 <= weight <= 100:
         raise ValueError(f"a weight of {weight} is no percentage")
     return weight, frozenset(name.removeprefix("slot_") for name, state in slots.items() if state == "out")

@@ -1,6 +1,7 @@
 """Manifests of stored content, kept beside it: what a sender asks for to send only what differs.
 
-A kept manifest speaks for a file as long as size, times and inode are what they were when it was written, and is otherwise not there.
+A kept manifest speaks for a file as long as size, times and inode are what they were when it was written, and as long as it has the id that
+it was written with: what a disk has damaged is not there.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any
 
 from blake3 import blake3
 
-from dwcp_agent.encoding.manifest import Manifest, manifest_of
+from dwcp_agent.encoding.manifest import HASH_BYTES, Manifest, block_count, manifest_of
 from dwcp_agent.errors import BadInput
 
 __all__ = ["load_manifest", "read_manifest", "save_manifest"]
 
+_HEAD_BYTES = 32 * 1024
+"""Enough for any path of Linux, however it has to be escaped."""
 _READERS = 2
 _ALONE_BYTES = 8 << 20
 """Up to here a second thread costs more than it brings."""
@@ -49,7 +52,7 @@ def read_manifest(descriptor: int) -> Manifest:
 
 def save_manifest(directory: int, of: str, descriptor: int, manifest: Manifest) -> None:
     """Keeps the manifest of an open file, which is called ``of`` and has its name already. A full disk keeps none: that costs time only."""
-    head = json.dumps(_stamp(descriptor) | {"schema": 1, "of": of}).encode() + b"\n"
+    head = json.dumps(_stamp(descriptor) | {"schema": 2, "of": of, "id": manifest.id}).encode() + b"\n"
     temporary = secrets.token_hex(16)
     with contextlib.suppress(OSError):
         try:
@@ -64,20 +67,22 @@ def save_manifest(directory: int, of: str, descriptor: int, manifest: Manifest) 
 
 
 def load_manifest(directory: int, of: str, descriptor: int) -> Manifest | None:
-    """The manifest kept for an open file; None when there is none, or the file is another by now."""
+    """The manifest kept for an open file; None when there is none, it is damaged, or the file is another by now."""
     key = _key(of)
     try:
         with os.fdopen(os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory), "rb") as file:
-            head: Any = json.loads(file.readline(4096))
-            hashes = file.read()
-    except (OSError, ValueError):
+            head: Any = json.loads(file.readline(_HEAD_BYTES))
+            stamp = _stamp(descriptor)
+            hashes = file.read(block_count(stamp["size"]) * HASH_BYTES + 1)
+    except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(head, dict) or {field: head.get(field) for field in _stamp(descriptor)} != _stamp(descriptor):
-        with contextlib.suppress(OSError):
-            os.unlink(key, dir_fd=directory)
-        return None
-    with contextlib.suppress(BadInput):
-        return Manifest(int(head["size"]), hashes)
+    if isinstance(head, dict) and {field: head.get(field) for field in stamp} == stamp:
+        with contextlib.suppress(BadInput):
+            found = Manifest(stamp["size"], hashes)
+            if found.id == head.get("id"):
+                return found
+    with contextlib.suppress(OSError):
+        os.unlink(key, dir_fd=directory)
     return None
 
 

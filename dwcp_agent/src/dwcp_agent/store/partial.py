@@ -1,14 +1,16 @@
 """Partial content that survives its transfer: what arrived of a file, and a journal of where.
 
 Two files in the slot's partial directory: ``<key>.content`` and ``<key>.journal``. The journal's first line says what will become of the
-content; then 12 bytes follow for every range that is written: offset (8 bytes) and length (4 bytes), big-endian. A range stands there only
-after its bytes were handed to the kernel, so a killed agent has lost nothing that the journal names. Whether the content is right is not
-the journal's to say: that is verified from the file itself before it gets its name.
+content; then 16 bytes follow for every range that is written: offset (8 bytes), length (4 bytes) and the CRC-32C of the first line and of
+these 12 bytes, big-endian. A range stands there only after its bytes were handed to the kernel, so a killed agent has lost nothing that the
+journal names. A machine that went down may have kept any part of it: what does not match its checksum ends the journal. Whether the content
+is right is not the journal's to say: that is verified from the file itself before it gets its name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import struct
@@ -16,6 +18,7 @@ import time
 
 from blake3 import blake3
 
+from dwcp_agent._native import crc32c
 from dwcp_agent.encoding.manifest import BLOCK, block_count
 from dwcp_agent.errors import Refused
 from dwcp_agent.security.identity import Identity
@@ -23,6 +26,8 @@ from dwcp_agent.security.identity import Identity
 __all__ = ["Blocks", "Partial", "partial_key", "purge"]
 
 _RANGE = struct.Struct(">QI")
+_CRC = struct.Struct(">I")
+_RECORD_BYTES = _RANGE.size + _CRC.size
 _HEAD_BYTES = 4096
 _KINDS = ("content", "journal")
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -66,8 +71,9 @@ def partial_key(owner: Identity, token: str) -> str:
 class Partial:
     """Partial content of ``name`` with ``size`` bytes. Made or taken up by ``opened``; ends with ``close`` or ``remove``."""
 
-    def __init__(self, directory: int, key: str, content: int, journal: int, blocks: Blocks) -> None:
+    def __init__(self, directory: int, key: str, content: int, journal: int, blocks: Blocks, head: bytes) -> None:
         self._directory = directory
+        self._seed = crc32c(head)
         self.key = key
         self.content = content
         self._journal = journal
@@ -75,7 +81,7 @@ class Partial:
 
     @classmethod
     def opened(cls, directory: int, key: str, name: str, size: int) -> Partial:
-        """What is there of it, or nothing yet. Raises OSError, and Refused when it was begun as something else."""
+        """What is there of it, or nothing yet, or nothing to rely on. Raises OSError, and Refused when it was begun as another."""
         head = (json.dumps({"name": name, "size": size}) + "\n").encode()
         journal = os.open(f"{key}.journal", _CREATE | os.O_APPEND, 0o640, dir_fd=directory)
         try:
@@ -83,21 +89,18 @@ class Partial:
         except OSError:
             os.close(journal)
             raise
-        partial = cls(directory, key, content, journal, Blocks(size))
+        partial = cls(directory, key, content, journal, Blocks(size), head)
         try:
             found = os.pread(journal, _HEAD_BYTES, 0)
-            if not found:
+            if _is_another(found, name, size):
+                raise Refused("This transfer was begun with another name or size.", code="mismatch", status=409)
+            if found.startswith(head) and os.fstat(content).st_size == size:
+                partial._read(len(head))
+            else:
+                os.ftruncate(journal, 0)
                 os.ftruncate(content, 0)
                 os.ftruncate(content, size)
                 os.write(journal, head)
-            elif not found.startswith(head):
-                raise Refused("This transfer was begun with another name or size.", code="mismatch", status=409)
-            elif os.fstat(content).st_size == size:
-                partial._read(len(head))
-            else:
-                os.ftruncate(journal, len(head))
-                os.ftruncate(content, 0)
-                os.ftruncate(content, size)
         except BaseException:
             partial.close()
             raise
@@ -105,7 +108,9 @@ class Partial:
 
     def note(self, offset: int, length: int) -> None:
         """The range is written. Raises OSError."""
-        os.write(self._journal, _RANGE.pack(offset, length))
+        told = _RANGE.pack(offset, length)
+        if os.write(self._journal, told + self._checksum(told)) != _RECORD_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Keeps what is there for later."""
@@ -118,19 +123,32 @@ class Partial:
         self.close()
         _unlink(self._directory, self.key)
 
+    def _checksum(self, told: bytes) -> bytes:
+        return _CRC.pack(crc32c(told, self._seed))
+
     def _read(self, begin: int) -> None:
-        size, offset = os.fstat(self.content).st_size, begin
-        while data := os.pread(self._journal, _RANGE.size * 4096, offset):
-            whole = len(data) - len(data) % _RANGE.size
-            for at, length in _RANGE.iter_unpack(data[:whole]):
-                # A range torn by a full disk or a crash is no range.
-                if at % BLOCK or not 0 < length <= size - at or (length % BLOCK and at + length != size):
+        offset = begin
+        while data := os.pread(self._journal, _RECORD_BYTES * 4096, offset):
+            for record in range(0, len(data), _RECORD_BYTES):
+                told = data[record : record + _RANGE.size]
+                if data[record + _RANGE.size : record + _RECORD_BYTES] != self._checksum(told):
+                    # Torn by a full disk or a crash; what is noted from now on must not come behind it.
+                    os.ftruncate(self._journal, offset + record)
                     return
+                at, length = _RANGE.unpack(told)
                 self.blocks.add(at // BLOCK, block_count(length))
-            if not whole:
-                os.ftruncate(self._journal, offset)
-                return
-            offset += whole
+            offset += len(data)
+
+
+def _is_another(found: bytes, name: str, size: int) -> bool:
+    """True when a journal that begins with ``found`` is of other content; false when it is no journal at all, as a crash may leave it."""
+    try:
+        told = json.loads(found.split(b"\n")[0].decode())
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(told, dict) or not isinstance(told.get("name"), str) or type(told.get("size")) is not int:
+        return False
+    return (told["name"], told["size"]) != (name, size)
 
 
 def purge(directory: int, keep_s: float, most: int, busy: frozenset[str] | None = None) -> int:

@@ -246,7 +246,7 @@ class Outbound:
             return [(0, count)]
         try:
             runs = [(int(first), int(length)) for first, length in state.get("have", [])]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ProtocolError("The agent's state is malformed.") from None
         if any(first < 0 or length < 1 or first + length > count for first, length in runs):
             raise ProtocolError("The agent claims to have what this content has not.")
