@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import ctypes.util
 import importlib
 import json
@@ -124,12 +125,13 @@ class Programs:
 
 
 def built(place: Path, source: Path = AGENT) -> Path:
-    """The directory with the agent's package, built from ``source``."""
+    """The directory with the agent's package and its bytecode, built from ``source``."""
     command = [sys.executable, "setup.py", "-q", "build", "--build-lib", str(place / "lib"), "--build-temp", str(place / "temp")]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DWCP_")}
     done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the agent could not be built: {done.stderr}")
+    compileall.compile_dir(place / "lib", quiet=2)  # as where a release is installed
     return place / "lib"
 
 

@@ -6,7 +6,8 @@
 
 Ours is `dwcp send` as an operator types it: interpreter start, TLS 1.3 with both certificates, and the receiver's verification of the
 whole file before it gets its name are in its time. Peers have neither TLS nor verification. Files lie in memory at both ends (a tmpfs), so
-that no disk is measured. Every run's result is compared with what was sent, outside the time.
+that no disk is measured; what changes is measured on XFS too (in a file in memory), which can share blocks between versions. Every run's
+result is compared with what was sent, outside the time.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import filecmp
 import json
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import images
+from benchmarks import images, state
 from benchmarks.measure import PeerMissing, document, now, rewrite
 from benchmarks.wan_hosts import FAR, Hosts, Run, hosts
 from golive.environment import ROOT
@@ -34,7 +37,12 @@ from golive.lab.wan import Wan
 RESULT = ROOT / "docs/results/wan.json"
 MIB = 1 << 20
 PORT = 9100
-_TOOLS = {"rsync": "rsync", "zstd": "zstd", "lz4": "lz4", "socat": "socat", "mkfs.ext4": "e2fsprogs"}
+_TOOLS = {
+    **{"rsync": "rsync", "zstd": "zstd", "lz4": "lz4", "socat": "socat", "xdelta3": "xdelta3"},
+    **{"curl": "curl", "mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs"},
+}
+_SMALL_MIB = 32
+"""What a lone cubic stream is given to move where packets are lost: more would take it an hour."""
 
 Way = Callable[[], Run]
 
@@ -53,6 +61,8 @@ class Setup:
     """MB that ours may take on the wire."""
     congestion: str = "cubic"
     note: str = ""
+    rounds: int = 0
+    """As many as the rest when 0."""
 
 
 @dataclass
@@ -64,7 +74,7 @@ class Files:
     made: dict[str, Path] = field(default_factory=dict)
 
     def get(self, name: str) -> Path:
-        """``v1``, its versions ``v2`` (realistic) and ``v2r`` (random), or ``noise``; made when first asked for."""
+        """``v1``, its versions ``v2`` (realistic) and ``v2r`` (random), its ``small`` beginning, or ``noise``; made when asked for."""
         if name not in self.made:
             path = self.place / name
             if name == "v1":
@@ -74,6 +84,9 @@ class Files:
                 images.changed_realistically(self.get("v1"), path)
             elif name == "v2r":
                 images.changed_at_random(self.get("v1"), path)
+            elif name == "small":
+                with self.get("v1").open("rb") as whole:
+                    path.write_bytes(whole.read(_SMALL_MIB * MIB))
             else:
                 images.random_file(path, self.size)
             self.made[name] = path
@@ -87,7 +100,7 @@ class Ways:
         self._at, self._files = at, files
         self._number = 0
 
-    def dwcp(self, name: str, *, streams: int = 4, old: str = "", local: bool = False) -> Way:
+    def dwcp(self, name: str, *, streams: int | None = None, old: str = "", local: bool = False) -> Way:
         """``dwcp send``; beside version ``old`` at the receiver, and with ``local`` at the sender too."""
 
         def run() -> Run:
@@ -114,6 +127,18 @@ class Ways:
             target = self._at.place / "piped"
             near = f"{pack} < {self._files.get(name)} | socat -u STDIN TCP:{FAR}:{PORT},nodelay"
             done = self._at.timed(near, f"socat -u TCP-LISTEN:{PORT},reuseaddr STDOUT | {unpack} > {target}", PORT)
+            self._check(name, target)
+            return done
+
+        return run
+
+    def xdelta(self, name: str, *, old: str) -> Way:
+        """What xdelta3 makes of the file beside version ``old``, which both ends have, through socat."""
+
+        def run() -> Run:
+            target, before = self._at.place / "patched", self._files.get(old)
+            near = f"xdelta3 -1 -e -c -B {self._files.size} -s {before} {self._files.get(name)} | socat -u STDIN TCP:{FAR}:{PORT},nodelay"
+            done = self._at.timed(near, f"socat -u TCP-LISTEN:{PORT},reuseaddr STDOUT | xdelta3 -d -c -s {before} > {target}", PORT)
             self._check(name, target)
             return done
 
@@ -148,54 +173,60 @@ class Ways:
         target.unlink()
 
 
-def setups(ways: Ways, size_mib: int) -> Iterator[Setup]:
-    """Every row. The bytes allowed on the wire are asked of an image of 2 GiB, and of a smaller one in proportion."""
-    most = 5 * size_mib / 2048
-    fresh = {
+def fresh(ways: Ways) -> Iterator[Setup]:
+    """A new image, and one that nothing shrinks."""
+    best = {
         "zstd -3 -T2, socat": ways.piped("v1", "zstd -q -3 -T2 -c", "zstd -q -dc"),
         "lz4, socat": ways.piped("v1", "lz4 -q -1 -c", "lz4 -q -dc"),
         "rsync -W --zc=zstd": ways.rsync("v1", "-W --zc=zstd --zl=3"),
     }
     adapt = {"zstd --adapt -T2, socat": ways.piped("v1", "zstd -q --adapt -T2 -c", "zstd -q -dc")}
-    yield Setup("fresh-1g", "fresh image, 1 Gbit/s, 1 ms", Wan(rtt_ms=1, rate_mbit=1000), ways.dwcp("v1"), fresh, 1.15)
-    yield Setup("fresh-200m", "fresh image, 200 Mbit/s, 40 ms", Wan(rtt_ms=40, rate_mbit=200), ways.dwcp("v1"), fresh | adapt, 1.15)
+    yield Setup("fresh-1g", "fresh image, 1 Gbit/s, 1 ms", Wan(rtt_ms=1, rate_mbit=1000), ways.dwcp("v1"), best, 1.15)
+    yield Setup("fresh-200m", "fresh image, 200 Mbit/s, 40 ms", Wan(rtt_ms=40, rate_mbit=200), ways.dwcp("v1"), best | adapt, 1.15)
     lossy = Wan(rtt_ms=80, rate_mbit=200, loss_percent=0.5)
-    yield Setup("fresh-loss-bbr", "fresh image, 200 Mbit/s, 80 ms, 0.5 % loss, BBR", lossy, ways.dwcp("v1"), fresh, 1.1, congestion="bbr")
-    for rate, bar in ((200, 2.0), (1000, 2.0)):
-        link = Wan(rtt_ms=1, rate_mbit=rate)
-        delta = {
-            "rsync": ways.rsync("v2", "--inplace --no-whole-file -I", old="v1"),
-            "rsync, zstd": ways.rsync("v2", "--inplace --no-whole-file -I --zc=zstd", old="v1"),
-            "rsync -B4096, zstd": ways.rsync("v2", "--inplace --no-whole-file -I -B4096 --zc=zstd", old="v1"),
-        }
-        both = ways.dwcp("v2", old="v1", local=True)
-        yield Setup(f"changed-both-{rate}", f"3 % changed, baseline on both sides, {rate} Mbit/s", link, both, delta, bar, most_wire=most)
-        alone = ways.dwcp("v2", old="v1")
-        yield Setup(f"changed-receiver-{rate}", f"3 % changed, baseline at the receiver, {rate} Mbit/s", link, alone, delta, 1.3)
-    random = {"rsync -B4096": ways.rsync("v2r", "--inplace --no-whole-file -I -B4096", old="v1")}
-    one_in_twenty = "5 % of 4 KiB blocks random, baseline on both sides, 200 Mbit/s"
-    yield Setup("random-both-200", one_in_twenty, Wan(rtt_ms=1, rate_mbit=200), ways.dwcp("v2r", old="v1", local=True), random, 1.6)
-    nothing = {"rsync": ways.rsync("v1", "--inplace --no-whole-file -I", old="v1")}
-    yield Setup("nothing", "nothing changed, 200 Mbit/s", Wan(rtt_ms=1, rate_mbit=200), ways.dwcp("v1", old="v1"), nothing, 2.5)
+    yield Setup("fresh-loss-bbr", "fresh image, 200 Mbit/s, 80 ms, 0.5 % loss, BBR", lossy, ways.dwcp("v1"), best, 1.1, congestion="bbr")
+    small = {"zstd -3 -T2, socat": ways.piped("small", "zstd -q -3 -T2 -c", "zstd -q -dc")}
+    case = f"{_SMALL_MIB} MiB of it, 200 Mbit/s, 80 ms, 0.5 % loss, hosts on cubic"
+    note = "BBR is allowed on the hosts, and ours asks for it; peers have what the host has"
+    yield Setup("fresh-loss-cubic", case, lossy, ways.dwcp("small"), small, 5.0, note=note, rounds=1)
     for loss in (0.0, 0.1, 1.0):
         link = Wan(rtt_ms=50, rate_mbit=1000, loss_percent=loss)
         one = {"one BBR stream, 32 MB": ways.piped("noise", "cat", "cat")}
-        yield Setup(
-            f"noise-{loss:g}",
-            f"incompressible, 1 Gbit/s, 50 ms, {loss:g} % loss, BBR",
-            link,
-            ways.dwcp("noise"),
-            one,
-            0.97,
-            congestion="bbr",
-        )
+        case = f"incompressible, 1 Gbit/s, 50 ms, {loss:g} % loss, BBR"
+        yield Setup(f"noise-{loss:g}", case, link, ways.dwcp("noise"), one, 0.97, congestion="bbr")
+
+
+def changed(ways: Ways, size_mib: int, disk: str) -> Iterator[Setup]:
+    """Versions of an image on ``disk``. The bytes allowed on the wire are asked of one of 2 GiB, and of a smaller one in proportion."""
+    most, over = 5 * size_mib / 2048, "--inplace --no-whole-file -I"
+    of = f" on {disk}"
+    delta = {
+        "rsync": ways.rsync("v2", over, old="v1"),
+        "rsync, zstd": ways.rsync("v2", f"{over} --zc=zstd", old="v1"),
+        "rsync -B4096, zstd": ways.rsync("v2", f"{over} -B4096 --zc=zstd", old="v1"),
+    }
+    both, alone = ways.dwcp("v2", old="v1", local=True), ways.dwcp("v2", old="v1")
+    links = {"200": Wan(rtt_ms=1, rate_mbit=200), "1000": Wan(rtt_ms=1, rate_mbit=1000)}
+    for rate, link in links.items():
+        case = f"3 % changed{of}, baseline on both sides, {rate} Mbit/s"
+        yield Setup(f"changed-both-{rate}-{disk}", case, link, both, delta, 2.0, most_wire=most)
+        case = f"3 % changed{of}, baseline at the receiver, {rate} Mbit/s"
+        yield Setup(f"changed-receiver-{rate}-{disk}", case, link, alone, delta, 1.3)
+    lossy = Wan(rtt_ms=50, rate_mbit=1000, loss_percent=0.1)
+    case = f"3 % changed{of}, baseline on both sides, 1 Gbit/s, 50 ms, 0.1 % loss, BBR"
+    yield Setup(f"changed-both-loss-{disk}", case, lossy, both, delta, 2.0, congestion="bbr")
+    random = {"rsync -B4096": ways.rsync("v2r", f"{over} -B4096", old="v1"), "xdelta3 -1, socat": ways.xdelta("v2r", old="v1")}
+    case = f"5 % of 4 KiB blocks random{of}, baseline on both sides, 200 Mbit/s"
+    yield Setup(f"random-both-200-{disk}", case, links["200"], ways.dwcp("v2r", old="v1", local=True), random, 1.6)
+    nothing = {"rsync": ways.rsync("v1", over, old="v1")}
+    yield Setup(f"nothing-{disk}", f"nothing changed{of}, 200 Mbit/s", links["200"], ways.dwcp("v1", old="v1"), nothing, 2.5)
 
 
 def rows(setup: Setup, at: Hosts, rounds: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     """Measures everybody in turns; a row for the time and one for the bytes on the wire, both against the fastest peer."""
     at.link(setup.link, congestion=setup.congestion)
     runs: dict[str, list[Run]] = {"ours": [], **{name: [] for name in setup.peers}}
-    for number in range(rounds):
+    for number in range(setup.rounds or rounds):
         turns = [("ours", setup.ours), *setup.peers.items()]
         for name, way in turns if number % 2 == 0 else reversed(turns):
             runs[name].append(way())
@@ -223,6 +254,30 @@ def rows(setup: Setup, at: Hosts, rounds: int, tell: Callable[[str], None]) -> l
     return made
 
 
+@contextmanager
+def on(disk: str, size_mib: int) -> Iterator[Path]:
+    """A directory on a ``tmpfs``, or on an ``XFS`` in a file in one with room for a dozen images; gone when left."""
+    with tempfile.TemporaryDirectory(prefix="dwcp-bench-", dir="/dev/shm") as directory:
+        if disk == "tmpfs":
+            yield Path(directory)
+            return
+        file, place = Path(directory) / "disk", Path(directory) / "mounted"
+        place.mkdir()
+        with file.open("wb") as made:
+            made.truncate(12 * size_mib * MIB)
+        subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(file)], check=True)
+        subprocess.run(["mount", "-o", "loop,noatime", str(file), str(place)], check=True)
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+
+
+def tell(line: str) -> None:
+    """On standard error, where whoever waits can read it."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def main() -> int:
     """Runs the benchmark; 2 when a peer is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -240,16 +295,20 @@ def main() -> int:
     try:
         if missing:
             raise PeerMissing(f"Peers are missing: apt-get install {' '.join(missing)}.")
-        with tempfile.TemporaryDirectory(prefix="dwcp-bench-", dir="/dev/shm") as directory:
-            place = Path(directory)
-            with hosts(place) as at:
+        found = []
+        for disk in ("tmpfs", "XFS"):
+            with ExitStack() as left:
+                place = left.enter_context(on(disk, options.size))
+                at = left.enter_context(hosts(place))
                 at.link(Wan(), congestion="cubic")
                 at.serve()
                 ways = Ways(at, Files(place, options.size * MIB))
-                found = []
-                for setup in setups(ways, options.size):
+                new = fresh(ways) if disk == "tmpfs" else iter(())
+                for setup in (*new, *changed(ways, options.size, disk)):
                     if setup.id.startswith(options.only):
-                        found += rows(setup, at, options.rounds, lambda line: print(line, file=sys.stderr, flush=True))
+                        found += rows(setup, at, options.rounds, tell)
+                if disk == "tmpfs" and "state".startswith(options.only):
+                    found += state.rows(at, options.rounds, tell)
     except PeerMissing as error:
         print(error)  # who called says it
         return 2

@@ -124,11 +124,12 @@ class Hosts:
                 raise SystemExit(f"the agent did not start: {log.read_text()}")
             time.sleep(0.05)
 
-    def sending(self, file: Path, name: str, *, streams: int = 4, more: str = "") -> str:
-        """The command that sends ``file``."""
+    def sending(self, file: Path, name: str, *, streams: int | None = 4, more: str = "") -> str:
+        """The command that sends ``file``; over as many streams as it wants when ``streams`` is None."""
         tls = self.place / "state/lab/pki"
         certificate = f"--ca {tls}/ca.crt --cert {tls}/operator.crt --key {tls}/operator.key"
-        return f"{sys.executable} -m dwcp_agent send {file} https://{FAR}:7400/{name} {certificate} --streams {streams} --json {more}"
+        number = "" if streams is None else f"--streams {streams}"
+        return f"{sys.executable} -m dwcp_agent send {file} https://{FAR}:7400/{name} {certificate} {number} --json {more}"
 
     def manifest(self, name: str) -> str:
         """The command that asks the receiver for the manifest of what it has under this name."""

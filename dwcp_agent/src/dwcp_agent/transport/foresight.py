@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dwcp_agent.prediction.forecaster import Forecaster
+from typing import TYPE_CHECKING
+
 from dwcp_agent.prediction.sample import Sample
 from dwcp_agent.telemetry.path import PathSample
+
+if TYPE_CHECKING:
+    from dwcp_agent.prediction.forecaster import Forecaster
 
 __all__ = ["Foresight"]
 
@@ -38,6 +42,8 @@ class Foresight:
         if delivered < _BUSY * last.delivery_bytes_per_s:
             return
         if self._forecaster is None:
+            from dwcp_agent.prediction.forecaster import Forecaster  # most transfers are over before it is needed
+
             self._forecaster = Forecaster(near=last.min_rtt_ms < _NEAR_MS)
         sent = sum(each.sent_segments for each in parts)
         again = sum(each.retransmitted_segments for each in parts)
