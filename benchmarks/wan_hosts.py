@@ -189,8 +189,8 @@ def _allow(left: ExitStack, congestion: str) -> None:
 
 
 @contextmanager
-def hosts(place: Path) -> Iterator[Hosts]:
-    """Raises PeerMissing without root."""
+def hosts(place: Path, library: Path | None = None) -> Iterator[Hosts]:
+    """With the agent of this tree, or the one built into ``library``. Raises PeerMissing without root."""
     if os.geteuid() != 0:
         raise PeerMissing("The data path is measured between two network namespaces, which takes root; run it with sudo.")
     near, far = (f"dwcp-bench-{os.getpid()}-{end}" for end in ("near", "far"))
@@ -201,6 +201,6 @@ def hosts(place: Path) -> Iterator[Hosts]:
             left.callback(subprocess.run, ["ip", "netns", "del", namespace], capture_output=True, check=False)
             _ip("-n", namespace, "link", "set", "lo", "up")
             _ip("netns", "exec", namespace, "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")
-        made = Hosts(place, near, far, built(place / "agent"))
+        made = Hosts(place, near, far, library or built(place / "agent"))
         left.callback(made.end)
         yield made

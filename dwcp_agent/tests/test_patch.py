@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwcp_agent.encoding.manifest import BLOCK, PAGE, PAGE_HASH_BYTES, hash_pages, manifest_of
-from dwcp_agent.encoding.moved import MovedPages
+from dwcp_agent.encoding.moved import MovedChunks, MovedPages
 from dwcp_agent.encoding.patch import MAX_REFERRED_BYTES, decode_patch, encode_patch
 from dwcp_agent.errors import ProtocolError
 from dwcp_agent.transport.assembly import Assembly
@@ -342,3 +342,39 @@ def test_a_header_says_how_long_its_frame_is() -> None:
     units = Units(BytesSource(changed(base, 1)), Baseline(manifest_of(BytesSource(base)), BytesSource(base)))
     part = next(iter(units.parts(0, 1, lambda chunk: (Flag.RAW, chunk))))
     assert (part.length, part.same, part.wire_bytes) == (UNIT, UNIT - PAGE, HEADER_BYTES + len(part.payload))
+
+
+# -- content that moved by any number of bytes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inserted", [1, 777, 5 * PAGE + 3])
+def test_what_stands_behind_an_insertion_costs_next_to_nothing(inserted: int) -> None:
+    base = os.urandom(8 * UNIT)
+    new = (base[:UNIT] + os.urandom(inserted) + base[UNIT:])[: 8 * UNIT]
+    units = Units(BytesSource(new), Baseline(manifest_of(BytesSource(base)), BytesSource(base)))
+    made, frames = bytearray(), list(frames_of(units))
+    for frame in frames:
+        at, length = frame.header.offset, frame.header.raw_length
+        made += base[at : at + length] if frame.header.flags == Flag.SAME else put_together(base, at, length, bytes(frame.payload))
+    assert bytes(made) == new
+    # Around the ends of each unit a chunk or two are not found.
+    assert sum(len(frame.payload) for frame in frames) < 7 * 48 * 1024 + inserted
+
+
+def test_chunks_are_found_wherever_they_are_and_none_that_only_has_their_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = random.Random(5).randbytes(40 * PAGE)
+    moved = MovedChunks(reading(base), len(base)).of(base[1000 : 30 * PAGE], 0)
+    assert sum(length for _, length in moved) > 20 * PAGE
+    assert len(moved) == 1 and moved[0][0] >= 1000
+    monkeypatch.setattr("dwcp_agent.encoding.moved.crc32c", lambda piece: 7)
+    monkeypatch.setattr("dwcp_agent.encoding.moved.chunk_ends", lambda data, average, **_: list(range(PAGE, len(data) + 1, PAGE)))
+    assert MovedChunks(reading(base), len(base)).of(os.urandom(4 * PAGE), 0) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 200_000), st.integers(0, 300_000)), min_size=1, max_size=6), st.integers(0, 1 << 20))
+def test_what_is_said_to_have_moved_did(runs: list[tuple[int, int]], offset: int) -> None:
+    base = random.Random(3).randbytes(500_000)
+    new = b"".join(base[at : at + length] for at, length in runs)
+    for at, length in MovedChunks(reading(base), len(base)).of(new, offset):
+        assert base[at : at + length] in new

@@ -33,9 +33,6 @@ _SANITIZERS = {"valgrind": "valgrind", "aarch64-linux-gnu-gcc": "gcc-aarch64-lin
 _PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
-_DATA_PATH = tuple(f"tests/test_{name}.py" for name in ("frames", "parsers", "encoding", "transfers", "resumable", "processes"))
-
-
 @dataclass(frozen=True)
 class Part:
     """One part of the suite: a command and where it runs."""
@@ -90,7 +87,7 @@ def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
         raise BadInput(f"The suite {name} needs {' and '.join(missing)}; on Debian, as root: apt-get install {packages}.")
     if name == "datapath":
         return [
-            Part("protocol", (*_PYTEST, *_DATA_PATH), ROOT / "dwcp_agent", "alone"),
+            Part("agent", (*_PYTEST, "tests", "--ignore", "tests/core"), ROOT / "dwcp_agent", "alone"),
             Part("link", (*_PYTEST, "tests/integration/test_wan_relay.py"), lane="alone"),
             Part("faults", (*_PYTEST, "tests/datapath"), lane="alone"),
         ]

@@ -34,10 +34,10 @@ def old_agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
+def at(monkeypatch: pytest.MonkeyPatch, agent: Path) -> Iterator[Hosts]:
     with tempfile.TemporaryDirectory(prefix="dwcp-compat-", dir="/dev/shm") as directory:
         monkeypatch.setenv("GOLIVE_STATE", str(Path(directory) / "golive"))
-        with hosts(Path(directory)) as made:
+        with hosts(Path(directory), agent) as made:
             made.link(Wan(rtt_ms=2), congestion="cubic")
             yield made
 

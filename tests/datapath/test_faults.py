@@ -69,10 +69,10 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(monkeypatch: pytest.MonkeyPatch, agent: Path) -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="dwcp-faults-", dir="/dev/shm") as directory:
         monkeypatch.setenv("GOLIVE_STATE", str(Path(directory) / "golive"))
-        with hosts(Path(directory)) as at:
+        with hosts(Path(directory), agent) as at:
             at.link(LINK, congestion="cubic")
             at.serve()
             made = World(at)

@@ -69,10 +69,10 @@ def test_a_suite_by_name_is_one_part_that_knows_what_was_asked(monkeypatch: pyte
     assert full.variables == {"DWCP_SANITIZE": "1", "DWCP_STRESS_ITEMS": "100000000"}
 
 
-def test_the_suite_of_the_data_path_is_the_protocol_the_link_and_the_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_suite_of_the_data_path_is_the_agent_the_link_and_the_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("golive.verbs.suite.shutil.which", lambda tool: f"/usr/bin/{tool}")
     chosen = named("datapath", sanitize=False, long=False)
-    assert [part.name for part in chosen] == ["protocol", "link", "faults"]
+    assert [part.name for part in chosen] == ["agent", "link", "faults"]
     for part in chosen:
         files = [word for word in part.argv if word.startswith("tests/")]
         assert files and all((part.directory / file).exists() for file in files)

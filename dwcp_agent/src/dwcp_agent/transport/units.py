@@ -11,7 +11,7 @@ from blake3 import blake3
 from dwcp_agent._native import equal_runs
 from dwcp_agent.encoding.chunk import WORTH_IT
 from dwcp_agent.encoding.manifest import BLOCK, HASH_BYTES, PAGE, PAGE_HASH_BYTES, Manifest, block_count, hash_blocks, hash_pages
-from dwcp_agent.encoding.moved import MovedPages
+from dwcp_agent.encoding.moved import MovedChunks, MovedPages
 from dwcp_agent.encoding.patch import MAX_RUNS, encode_patch
 from dwcp_agent.errors import Failed
 from dwcp_agent.transport.frame import Buffer, Flag, Kind, encode
@@ -72,6 +72,7 @@ class Units:
         self._hashes: list[bytes] = [b""] * self.count
         both = baseline is not None and baseline.source is not None
         self._moved = MovedPages(self._old, baseline.manifest.size) if baseline is not None and both else None
+        self._shifted = MovedChunks(self._old, baseline.manifest.size) if baseline is not None and both else None
         self._pages: dict[int, bytes] = {}
         self._asked: set[int] = set()
         self._asking = [threading.Lock() for _ in range(-(-self.count // _SEGMENT))]
@@ -131,9 +132,19 @@ class Units:
         if new > _MOSTLY * len(content) and self._moved is None:
             return None
         start = unit * UNIT
-        moved = [run for at, length in runs for run in self._moved.of(content[at : at + length], start + at)] if self._moved else []
-        payload = encode_patch(content, start, runs, self._old if self._moved else None, moved)
+        payload = encode_patch(content, start, runs, self._old if self._moved else None, self._elsewhere(content, start, runs))
         return (payload, new) if len(payload) < WORTH_IT * len(content) else None
+
+    def _elsewhere(self, content: memoryview, start: int, runs: Runs) -> Runs:
+        """What the baseline has of these runs at other places."""
+        if self._moved is None or self._shifted is None:
+            return []
+        moved = [run for at, length in runs for run in self._moved.of(content[at : at + length], start + at)]
+        new, found = (sum(length for _, length in each) for each in (runs, moved))
+        if new > _MOSTLY * len(content) and found < _MOSTLY * new:
+            # Next to nothing stays where it was: something was put in, or taken out, before this.
+            moved = self._shifted.of(content, start)
+        return moved
 
     def _new_pages(self, unit: int, content: memoryview) -> Runs | None:
         """(offset, length) of pages that the baseline has not at the same place; None when that is not known, or the whole is the same."""
