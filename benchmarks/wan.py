@@ -61,8 +61,6 @@ class Setup:
     """MB that ours may take on the wire."""
     congestion: str = "cubic"
     note: str = ""
-    rounds: int = 0
-    """As many as the rest when 0."""
 
 
 @dataclass
@@ -188,7 +186,7 @@ def fresh(ways: Ways) -> Iterator[Setup]:
     small = {"zstd -3 -T2, socat": ways.piped("small", "zstd -q -3 -T2 -c", "zstd -q -dc")}
     case = f"{_SMALL_MIB} MiB of it, 200 Mbit/s, 80 ms, 0.5 % loss, hosts on cubic"
     note = "BBR is allowed on the hosts, and ours asks for it; peers have what the host has"
-    yield Setup("fresh-loss-cubic", case, lossy, ways.dwcp("small"), small, 5.0, note=note, rounds=1)
+    yield Setup("fresh-loss-cubic", case, lossy, ways.dwcp("small"), small, 5.0, note=note)
     for loss in (0.0, 0.1, 1.0):
         link = Wan(rtt_ms=50, rate_mbit=1000, loss_percent=loss)
         one = {"one BBR stream, 32 MB": ways.piped("noise", "cat", "cat")}
@@ -226,7 +224,7 @@ def rows(setup: Setup, at: Hosts, rounds: int, tell: Callable[[str], None]) -> l
     """Measures everybody in turns; a row for the time and one for the bytes on the wire, both against the fastest peer."""
     at.link(setup.link, congestion=setup.congestion)
     runs: dict[str, list[Run]] = {"ours": [], **{name: [] for name in setup.peers}}
-    for number in range(setup.rounds or rounds):
+    for number in range(rounds):
         turns = [("ours", setup.ours), *setup.peers.items()]
         for name, way in turns if number % 2 == 0 else reversed(turns):
             runs[name].append(way())
