@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from dwcp_agent.commands.http import Connection, Endpoint, as_object, is_port, parse_url
 from dwcp_agent.commands.session import Session
 from dwcp_agent.config import AgentConfig, load_config
+from dwcp_agent.encoding.chunk import decompress
 from dwcp_agent.encoding.manifest import BLOCK, Manifest
+from dwcp_agent.encoding.patch import decode_patch
 from dwcp_agent.errors import BadInput, ProtocolError, Refused
 from dwcp_agent.release import of_directory
 from dwcp_agent.sessions.admission import Admission
@@ -20,6 +23,7 @@ from dwcp_agent.store.manifests import load_manifest, read_manifest, save_manife
 from dwcp_agent.store.partial import Partial
 from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.source import BytesSource
+from fuzz.memory import at_most
 from fuzz.scripted import ScriptedSocket, ScriptedWire
 
 SIZE = 9 * BLOCK
@@ -176,6 +180,20 @@ def test_a_session_that_names_no_place_for_data_is_refused(data: object, monkeyp
     monkeypatch.setattr(Connection, "fetch", lambda *_, **__: ({}, told))
     with pytest.raises(Refused, match="names no place"):
         Session(Endpoint("127.0.0.1", 7400, "x"), None, "s-1").connect()  # type: ignore[arg-type]
+
+
+def test_a_patch_of_too_many_runs_is_refused_before_they_are_listed() -> None:
+    payload = b"\xff\xff" + bytes(8 * 0xFFFF) + b"\0\0\0"
+    with pytest.raises(ProtocolError, match="more than 256 runs"), at_most(200_000):
+        decode_patch(payload, 0, 1 << 20, lambda at, length: bytes(length))
+
+
+def test_a_window_beyond_the_protocols_is_refused_even_where_none_is_needed() -> None:
+    size = struct.pack("<I", 100)
+    magic, descriptor, raw_block = b"\x28\xb5\x2f\xfd", b"\x80", struct.pack("<I", 100 << 3 | 1)[:3] + bytes(100)
+    assert decompress(magic + descriptor + b"\x68" + size + raw_block, 100) == bytes(100)  # 8 MiB
+    with pytest.raises(ProtocolError, match="too large a window"):
+        decompress(magic + descriptor + b"\x69" + size + raw_block, 100)
 
 
 def test_an_infinite_state_is_a_broken_rule() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 AGENT = HERE.parent.parent
 CORPUS = HERE / "corpus"
-LIMITS = ("-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1", "-handle_usr1=1", "-verbosity=1")
+LIMITS = ("-rss_limit_mb=2048", "-print_final_stats=1", "-handle_usr1=1", "-verbosity=1")
 INSTRUMENTED = [
     "dwcp_agent",
     "fuzz.kernels",
@@ -75,7 +75,11 @@ class Fuzzers:
             if target not in self._core:
                 self._core[target] = fuzzer(target, self._place)
             return [str(self._core[target])], dict(os.environ)
-        return [sys.executable, __file__, "--inside", target], self._with_package()
+        # libFuzzer starts itself again to merge, so it has to be one program without arguments of ours.
+        program = self._place / target
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" --inside {target} "$0" "$@"\n', encoding="utf-8")
+        program.chmod(0o700)
+        return [str(program)], self._with_package()
 
     def _with_package(self) -> dict[str, str]:
         if self._environment is None:
@@ -89,8 +93,8 @@ class Fuzzers:
         return self._environment
 
 
-def inside(target: str, arguments: list[str]) -> None:
-    """Fuzzes one Python target in this process; does not return."""
+def inside(target: str, program: str, arguments: list[str]) -> None:
+    """Fuzzes one Python target in this process, which ``program`` started; does not return."""
     import atheris
 
     sys.path.insert(0, str(HERE.parent))
@@ -101,8 +105,9 @@ def inside(target: str, arguments: list[str]) -> None:
         for token in chosen.tokens:
             tokens.write('"' + "".join(f"\\x{byte:02x}" for byte in token.encode("latin-1")) + '"\n')
         tokens.flush()
-        more = [f"-dict={tokens.name}"] if chosen.tokens and "-merge=1" not in arguments else []
-        atheris.Setup([f"{sys.argv[0]}", f"-max_len={chosen.most}", *more, *arguments], chosen.run)
+        merges = any(argument.startswith("-merge") for argument in arguments)
+        more = [f"-dict={tokens.name}"] if chosen.tokens and not merges else []
+        atheris.Setup([program, f"-max_len={chosen.most}", *more, *arguments], chosen.run)
         atheris.Fuzz()
 
 
@@ -111,7 +116,14 @@ def fuzz(fuzzers: Fuzzers, target: str, seconds: float, work: Path, pause: Path 
     command, environment = fuzzers.command(target)
     for directory in (work / target, CORPUS / target):
         directory.mkdir(parents=True, exist_ok=True)
-    arguments = [*LIMITS, f"-artifact_prefix={CORPUS / target}/", str(work / target), str(CORPUS / target)]
+    # A fuzzer that stands still looks like one that hangs.
+    arguments = [
+        *LIMITS,
+        f"-timeout={20 if pause is None else 1200}",
+        f"-artifact_prefix={CORPUS / target}/",
+        str(work / target),
+        str(CORPUS / target),
+    ]
     known = set((CORPUS / target).glob("crash-*")) | set((CORPUS / target).glob("timeout-*"))
     output = work / f"{target}.log"
     with output.open("wb") as log:
@@ -179,7 +191,7 @@ def minimise(fuzzers: Fuzzers, target: str, work: Path, keep: int) -> str:
 
 def main() -> None:
     if sys.argv[1:2] == ["--inside"]:
-        inside(sys.argv[2], sys.argv[3:])
+        inside(sys.argv[2], sys.argv[3], sys.argv[4:])
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no fuzzer is left behind
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

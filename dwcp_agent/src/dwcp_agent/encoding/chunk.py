@@ -63,7 +63,7 @@ def unpack(payload: Buffer, limit: int, decompressor: zstandard.ZstdDecompressor
         unknown = announced in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR)
         if not unknown and announced > limit:
             raise ProtocolError(f"Compressed content announces {announced} bytes, more than {limit}.")
-        if parameters.window_size > _MAX_WINDOW and unknown:
+        if parameters.window_size > _MAX_WINDOW:
             raise ProtocolError("Compressed content asks for too large a window.")
         content: bytes = decompressor.decompress(payload, max_output_size=max(limit, 1), allow_extra_data=False)
     except zstandard.ZstdError as error:

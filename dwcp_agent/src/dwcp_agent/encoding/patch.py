@@ -86,7 +86,7 @@ def decode_patch(payload: Buffer, offset: int, length: int, read: Read) -> Patch
     except (struct.error, IndexError):
         raise ProtocolError("A patch is shorter than it says.") from None
     if len(runs) > MAX_RUNS or len(moved) > MAX_RUNS:
-        raise ProtocolError(f"A patch has {len(runs)} and {len(moved)} runs, more than {MAX_RUNS}.")
+        raise ProtocolError(f"A patch has more than {MAX_RUNS} runs.")
     end = 0
     for begin, count in runs:
         if begin < end or begin % PAGE or not count or begin + count > length or (count % PAGE and begin + count != length):
@@ -137,5 +137,6 @@ def _dictionary(content: bytes) -> zstandard.ZstdCompressionDict:
 def _numbers(view: memoryview, at: int, each: struct.Struct) -> tuple[list[tuple[int, int]], int]:
     (count,) = _COUNT.unpack_from(view, at)
     at += _COUNT.size
-    found = [each.unpack_from(view, at + number * each.size) for number in range(count)]
+    # Of too many one more is enough to refuse them, and no list of them all is made.
+    found = [each.unpack_from(view, at + number * each.size) for number in range(min(count, MAX_RUNS + 1))]
     return [(begin, length) for begin, length in found], at + count * each.size
