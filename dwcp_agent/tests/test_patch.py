@@ -377,5 +377,5 @@ def test_what_is_said_to_have_moved_is_in_the_old_content_and_no_more_than_the_n
     base = random.Random(3).randbytes(500_000)
     new = b"".join(base[at : at + length] for at, length in runs)
     moved = MovedChunks(reading(base), len(base)).of(new, offset)
-    assert all(0 <= at and length > 0 and at + length <= len(base) for at, length in moved)
+    assert all(at >= 0 and length > 0 and at + length <= len(base) for at, length in moved)
     assert sum(length for _, length in moved) <= len(new)
