@@ -209,6 +209,24 @@ async def test_a_baseline_damaged_while_it_is_used_ends_in_an_error_and_the_old_
     assert agent.files() == [f"{STORED}/big/file"]
 
 
+async def test_a_baseline_written_to_between_two_looks_at_it_is_none(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dwcp_agent.transport import inbound
+
+    old = os.urandom(4 * UNIT)
+    await send(agent, old)
+    baseline, made = Baseline(await baseline_of(agent)), inbound.Assembly
+
+    def late(*arguments: Any) -> Any:
+        with (agent.store / STORED / "big/file").open("r+b") as file:
+            file.write(b"written")
+        return made(*arguments)
+
+    monkeypatch.setattr(inbound, "Assembly", late)
+    new = changed(old, 40)
+    assert (await send(agent, new, token="f" * 32, baseline=baseline)).same_bytes == 0
+    assert stored(agent) == new
+
+
 async def test_what_another_tenant_has_is_nobodys_baseline(agent: Agent) -> None:
     await send(agent, mixed(UNIT))
     async with agent.as_("operator").get("/v1/manifests/big/file") as response:

@@ -22,6 +22,8 @@ from dwcp_agent.transport.wire import Wire
 
 __all__ = ["KeptLink", "Session"]
 
+_PAGES_TIMEOUT_S = 10.0
+"""What is asked for only saves bytes, and a stream waits for it."""
 _MANIFEST_TIMEOUT_S = 120.0
 """The agent may have to read all of the content first."""
 
@@ -139,7 +141,7 @@ class Session:
         """The page hashes of blocks (first, count) of what the agent has under this name; nothing when that is another version by now."""
         question = json.dumps({"id": manifest.id, "blocks": runs}).encode()
         try:
-            hashes = self._fetch("POST", f"/v1/manifests/{quote(path)}", timeout_s=_MANIFEST_TIMEOUT_S, body=question)[1]
+            hashes = self._fetch("POST", f"/v1/manifests/{quote(path)}", timeout_s=_PAGES_TIMEOUT_S, body=question)[1]
         except (Refused, Unreachable):
             return {}  # what is asked for saves bytes, no more
         found, at = {}, 0

@@ -67,6 +67,9 @@ class Inbound:
                 os.close(found[0])
             raise
         self._assembly = Assembly(self._partial.content, intent.size, found, store.spoil)
+        if found is not None and self._version() != baseline:
+            # Somebody wrote to it between the two looks: what the assembly takes for its version may be later than its manifest.
+            self._assembly.close()
 
     @property
     def key(self) -> str:
