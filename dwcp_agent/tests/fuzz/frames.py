@@ -47,11 +47,12 @@ def header(data: bytes) -> None:
         return
     assert len(data) >= HEADER_BYTES
     assert found.kind in set(Kind)
-    is_data = found.kind == Kind.DATA
-    assert found.length <= (MAX_CHUNK if is_data else MAX_CONTROL_BYTES)
-    assert 0 <= found.offset <= MAX_OFFSET and (is_data or (found.offset, found.flags, found.raw_length) == (0, 0, 0))
-    assert not is_data or 0 < found.raw_length <= MAX_CHUNK
-    assert not is_data or found.flags in (Flag.RAW, Flag.ZERO, Flag.SAME) or 0 < found.length < found.raw_length
+    has_content = found.kind in (Kind.DATA, Kind.PUT)
+    assert found.length <= (MAX_CHUNK if has_content else MAX_CONTROL_BYTES)
+    assert 0 <= found.offset <= MAX_OFFSET and (has_content or (found.offset, found.flags, found.raw_length) == (0, 0, 0))
+    assert not has_content or 0 < found.raw_length <= MAX_CHUNK
+    assert not has_content or found.flags in (Flag.RAW, Flag.ZERO, Flag.SAME) or 0 < found.length < found.raw_length
+    assert found.kind != Kind.PUT or found.flags in (Flag.RAW, Flag.ZSTD)
     assert found.crc == struct.unpack(">I", data[32:HEADER_BYTES])[0] and found.crc_so_far == crc32c(data[:32])
     payload = data[HEADER_BYTES : HEADER_BYTES + found.length].ljust(found.length, b"\0")
     _is_checked(found, payload)
