@@ -53,7 +53,7 @@ async def test_streams_come_and_go_while_a_transfer_runs_and_nothing_is_lost(age
         for wanted in (2, 6, 1, 5):
             sending._steering.streams = wanted
             deadline = time.monotonic() + 10
-            while (there := len(sending._wires)) != wanted and time.monotonic() < deadline:
+            while (there := len(sending._entrance._wires)) != wanted and time.monotonic() < deadline:
                 time.sleep(0.01)
             seen.add(there)
 

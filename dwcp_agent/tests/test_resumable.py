@@ -267,7 +267,7 @@ class Cutting(BytesSource):
         with self._lock:
             if offset // UNIT in self._at and self.sending is not None:
                 self._at.discard(offset // UNIT)
-                wires = list(self.sending._wires)
+                wires = list(self.sending._entrance._wires)
                 for wire in wires if self._every else wires[:1]:
                     with contextlib.suppress(OSError):  # it was cut before, and nobody has noticed yet
                         socket.socket.shutdown(wire.sock, socket.SHUT_RDWR)
@@ -383,7 +383,7 @@ async def test_a_receiver_that_is_away_for_a_while_is_waited_for(start_agent: An
 
         sending = outbound(agent, content, connect=flaky)
         # A ticket of another process, as after a restart.
-        sending._ticket = sending._ticket[:-4] + "AAAA"
+        sending._entrance._ticket = sending._entrance._ticket[:-4] + "AAAA"
         tally = await asyncio.to_thread(sending.run)
         assert tally.id and stored(agent) == content and len(calls) >= 4
 

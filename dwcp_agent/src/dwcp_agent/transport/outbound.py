@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from dwcp_agent.congestion.kernel import MODEL_BASED, set_limit
+from dwcp_agent.congestion.kernel import MODEL_BASED
 from dwcp_agent.encoding.level import LevelChooser, Sample
 from dwcp_agent.encoding.manifest import block_count
-from dwcp_agent.encoding.stream import PartEncoder
 from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, Unreachable
 from dwcp_agent.profiles.table import Profile
 from dwcp_agent.telemetry.decisions import Decision, DecisionLog
-from dwcp_agent.telemetry.tcp import tcp_info
-from dwcp_agent.transport.answers import answer, refusal
+from dwcp_agent.transport.answers import answer
+from dwcp_agent.transport.entrance import Entrance
 from dwcp_agent.transport.foresight import Foresight
-from dwcp_agent.transport.frame import PROTOCOL, Buffer, Flag, Kind, control, parse_control
+from dwcp_agent.transport.frame import PROTOCOL, Flag, Kind, control
+from dwcp_agent.transport.ledger import Ledger, Runs
+from dwcp_agent.transport.outstream import OutStream
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.steering import Steering
 from dwcp_agent.transport.tally import Progress, Tally
 from dwcp_agent.transport.units import UNIT, Baseline, Units
 from dwcp_agent.transport.wire import Wire
-from dwcp_agent.transport.work import Work
 
 __all__ = ["Outbound"]
 
@@ -41,16 +38,6 @@ MOST_STREAMS = 64
 """Whatever was asked for or the path is worth."""
 _VERIFY_BYTES_PER_S = 20e6
 """The slowest disk that a receiver is given time for to verify what arrived."""
-
-
-@dataclass
-class _Stream:
-    wire: Wire
-    encoder: PartEncoder = field(default_factory=PartEncoder)
-    frames: int = 0
-    receiver_limited_us: int = 0
-    unacknowledged: deque[tuple[int, int]] = field(default_factory=deque)
-    """(frames until then, unit)."""
 
 
 class Outbound:
@@ -85,42 +72,32 @@ class Outbound:
         log: DecisionLog | None = None,
         profile: Profile | None = None,
     ) -> None:
-        self._connect = connect
-        self._name = name
         self._units = Units(source, baseline)
-        self._token = token
+        self._hello: dict[str, Any] = {"protocol": PROTOCOL, "token": token, "name": name, "size": source.size}
         self._log = log or DecisionLog()
         self._steering = Steering(
-            self._sockets,
+            lambda: self._entrance.sockets(),
             self._log,
             limit_bytes_per_s=limit_bytes_per_s,
             size=source.size,
             forced=profile,
             forecast=Foresight(),
-            paces=lambda: self._link.congestion != MODEL_BASED,
+            paces=lambda: self._entrance.congestion != MODEL_BASED,
         )
         self._asked_streams = streams
         self._wanted_streams = max(1, min(streams or self._steering.streams, self._units.count))
-        self._limit = max(1, limit_bytes_per_s // self._wanted_streams) if limit_bytes_per_s else None
         self._patience_s = patience_s
         self._tell = progress
         self._number = secrets.randbits(63) | 1
-        self._link, self._ticket = connect()
+        limit = max(1, limit_bytes_per_s // self._wanted_streams) if limit_bytes_per_s else None
+        self._entrance = Entrance(connect, self._number, limit)
         self._tally = Tally(source.size)
-        self._changed = threading.Condition()
-        self._work = Work(0, self._wanted_streams)
+        self._ledger = Ledger()
+        self._changed = self._ledger.changed
         self._chooser = LevelChooser()
-        self._open: set[int] = set()
-        """Units that the receiver has not said to have."""
-        self._held: list[int] = []
-        self._differs = False
-        self._there: list[tuple[int, int]] = []
         self._failure: AgentError | None = None
         self._aborted = False
-        self._wires: set[Wire] = set()
-        self._moved = time.monotonic()
         self._first = True
-        self._sent: set[int] = set()
 
     def run(self) -> Tally:
         """Sends what the receiver lacks; returns when it has verified and committed the whole.
@@ -143,47 +120,45 @@ class Outbound:
             self._steering.stop()
             for decision in self._chooser.decisions:
                 self._log.add(Decision(decision.at_s, "level", "zstd level", decision.level, decision.why))
-            self._link.close()
+            self._entrance.close()
 
     def abort(self) -> None:
         """Ends the transfer: every stream breaks, the receiver keeps what it has."""
         with self._changed:
             self._aborted = True
-            wires = list(self._wires)
             self._changed.notify_all()
-        for wire in wires:
-            wire.close()
+        self._entrance.shut()
 
     def _attempt(self) -> Tally:
         wire, state = self._enter()
         if "done" not in state:
             self._plan(state)
             self._send_all(wire)
-            if not self._differs and self._units.baseline is not None:
+            if not self._ledger.differs and self._units.baseline is not None:
                 self._tally.same_bytes = self._tally.size
                 return self._finished(self._units.baseline.manifest.id)
             wire = self._join()
             state = {}
         manifest = self._units.manifest()
         if self._units.source.changed():
-            self._drop(wire)
+            self._entrance.drop(wire)
             raise Failed("The source was changed while it was sent, so nothing was committed; send it again when it rests.")
         if "done" in state:
-            self._drop(wire)  # it is in the middle of a transfer that has nothing left to say
+            self._entrance.drop(wire)  # it is in the middle of a transfer that has nothing left to say
             told: Any = state["done"]
         else:
             wire.sock.settimeout(30 + self._tally.size / _VERIFY_BYTES_PER_S)
             wire.write(control(Kind.END, self._number, {"id": manifest.id}))
             answer(wire, Kind.STATE)
             told = answer(wire, Kind.RECEIPT)
-            self._leave(wire)
+            self._entrance.leave(wire)
         if not isinstance(told, dict) or told.get("id") != manifest.id or told.get("bytes") != manifest.size:
             raise Corrupt(f"The receiver committed something else than {manifest.id}.")
         return self._finished(manifest.id)
 
     def _finished(self, manifest_id: str) -> Tally:
         self._tally.id = manifest_id
-        self._tally.congestion = self._link.congestion
+        self._tally.congestion = self._entrance.congestion
         self._tally.level = self._chooser.level
         self._tally.levels = [{"level": decision.level, "why": decision.why} for decision in self._chooser.decisions]
         self._report()
@@ -195,51 +170,21 @@ class Outbound:
         return wire, answer(wire, Kind.STATE)
 
     def _join(self) -> Wire:
-        wire = self._link.take()
-        if self._limit is not None:
-            set_limit(wire.sock, self._limit)
-        with self._changed:
-            if self._aborted:
-                wire.close()
-                raise Unreachable("The transfer was aborted.")
-            self._wires.add(wire)
-        hello = {"protocol": PROTOCOL, "ticket": self._ticket, "token": self._token, "name": self._name, "size": self._tally.size}
-        if self._units.baseline is not None:
-            hello["baseline"] = self._units.baseline.manifest.id
-        try:
-            wire.write(control(Kind.HELLO, self._number, hello))
-        except Unreachable:
-            self._drop(wire)
-            raise
-        return wire
-
-    def _leave(self, wire: Wire) -> None:
-        with self._changed:
-            self._wires.discard(wire)
-        self._link.give(wire)
-
-    def _drop(self, wire: Wire) -> None:
-        with self._changed:
-            self._wires.discard(wire)
-        wire.close()
+        baseline = self._units.baseline
+        return self._entrance.enter(self._hello | ({"baseline": baseline.manifest.id} if baseline is not None else {}))
 
     def _plan(self, state: dict[str, Any]) -> None:
         """Everything is pending but what the receiver has. Raises ProtocolError for a state that cannot be."""
-        units = self._units
-        with self._changed:
-            if not state.get("baseline"):
-                units.baseline = None
-            self._there = self._runs(state)
-            # Until something differs nothing is said of what does not: when nothing does, there is nothing to send.
-            self._differs = units.baseline is None or bool(self._there) or units.baseline.manifest.size != units.source.size
-            if self._differs:
-                self._prepare()
-            self._work = Work(units.count, self._wanted_streams, MOST_STREAMS)
-            self._open = set(range(units.count))
-            self._held = []
-            self._moved = time.monotonic()
+        units, there = self._units, self._runs(state)
+        if not state.get("baseline"):
+            units.baseline = None
+        # Until something differs nothing is said of what does not: when nothing does, there is nothing to send.
+        differs = units.baseline is None or bool(there) or units.baseline.manifest.size != units.source.size
+        if differs:
+            self._prepare()
+        self._ledger.begin(units.count, there, self._wanted_streams, MOST_STREAMS, differs=differs)
 
-    def _runs(self, state: dict[str, Any]) -> list[tuple[int, int]]:
+    def _runs(self, state: dict[str, Any]) -> Runs:
         """What a STATE says to be there. Raises ProtocolError when it cannot be."""
         count = block_count(self._tally.size)
         if "done" in state:
@@ -281,12 +226,8 @@ class Outbound:
             with self._changed:
                 self._wanted_streams = max(1, min(self._steering.streams, self._units.count, MOST_STREAMS))
 
-    def _sockets(self) -> list[socket.socket]:
-        with self._changed:
-            return [wire.sock for wire in self._wires]
-
     def _run_stream(self, number: int, wire: Wire | None) -> None:
-        stream = _Stream(wire) if wire is not None else None
+        stream = self._stream(wire) if wire is not None else None
         lost: list[int] = []
         pause = _PAUSE_S[0]
         while True:
@@ -295,22 +236,24 @@ class Outbound:
                 if lost or (stream is None and self._tally.broken_streams):
                     stream = self._rejoin(lost)
                     lost = []
-                task = self._next(number, stream)
+                # With nothing under way it can only wait for what another has; else it has to hear first that its last units arrived.
+                waits = stream is None or not stream.under_way
+                task = self._ledger.take(number, lambda: self._ended(number), waits=waits)
                 if task is None:
                     break
                 if task < 0:
                     assert stream is not None
-                    self._flush(stream)
+                    self._finish(stream)
                     stream = None
                     continue
                 unit = task
                 if self._settled(unit):
                     continue
                 if stream is None:
-                    stream = _Stream(self._join())
+                    stream = self._stream(self._join())
                 self._send(stream, unit)
                 unit = -1
-                self._hear(stream)
+                stream.hear()
                 pause = _PAUSE_S[0]
             except Exception as error:  # a thread must not die silently: the transfer would wait for its units
                 # A stream that cannot even begin again leaves what it had to the others.
@@ -324,57 +267,38 @@ class Outbound:
         if stream is not None:
             self._part(stream)
 
-    def _rejoin(self, lost: list[int]) -> _Stream:
+    def _stream(self, wire: Wire) -> OutStream:
+        return OutStream(wire, self._number, self._ledger.arrived)
+
+    def _ended(self, number: int) -> bool:
+        """The stream of this number is to stop, whatever is left."""
+        return self._aborted or self._failure is not None or number >= self._wanted_streams
+
+    def _rejoin(self, lost: list[int]) -> OutStream:
         """A new stream, once one broke: first of all the receiver says what arrived of what was sent; the rest is for whoever comes."""
         wire = self._join()
         try:
             runs = self._runs(answer(wire, Kind.STATE))
         except AgentError:
-            self._drop(wire)
+            self._entrance.drop(wire)
             raise
-        with self._changed:
-            self._moved = time.monotonic()
-            self._open -= {unit for unit in self._open & (self._sent | set(lost)) if self._units.within(unit, runs)}
-            self._work.put_back(lost)
-            self._changed.notify_all()
-        return _Stream(wire)
-
-    def _next(self, number: int, stream: _Stream | None) -> int | None:
-        """The next unit; -1 when this stream has only to hear that its last ones arrived; None when there is nothing more to do."""
-        with self._changed:
-            while True:
-                ended = self._aborted or self._failure is not None or len(self._open) == len(self._held)
-                if ended or number >= self._wanted_streams:
-                    self._changed.notify_all()
-                    return None
-                while (unit := self._work.take(number)) is not None:
-                    if unit in self._open:
-                        return unit
-                if stream is not None and stream.unacknowledged:
-                    return -1
-                # Another stream's units may come back.
-                self._changed.wait(1.0)
+        self._ledger.rejoined(lost, lambda unit: self._units.within(unit, runs))
+        return self._stream(wire)
 
     def _settled(self, unit: int) -> bool:
         """Hashes the unit; True when nothing has to be sent of it, now or at all."""
         self._units.hashes(unit)
-        there = self._units.within(unit, self._there)
-        same = self._units.same(unit)
-        with self._changed:
-            if there:
-                self._open.discard(unit)
-                self._moved = time.monotonic()
-                if self._first:
+        if self._units.within(unit, self._ledger.there):
+            if self._first:
+                with self._changed:
                     self._tally.resumed_bytes += self._units.length(unit)
-            elif not self._differs and same:
-                self._held.append(unit)
-            elif not self._differs:
-                self._differs = True
-                self._prepare()
-                self._work.put_back(self._held)
-                self._held = []
-            self._changed.notify_all()
-            return there or (same and not self._differs)
+            self._ledger.is_there(unit)
+            return True
+        if self._units.same(unit):
+            return self._ledger.hold(unit)
+        if not self._ledger.differs and self._ledger.found_difference():
+            self._prepare()
+        return False
 
     def _prepare(self) -> None:
         """Begins with what is needed soon; who needs it first tells of what fails."""
@@ -386,15 +310,14 @@ class Outbound:
         if self._units.baseline is not None:
             threading.Thread(target=prepare, name="send-prepare", daemon=True).start()
 
-    def _send(self, stream: _Stream, unit: int) -> None:
+    def _send(self, stream: OutStream, unit: int) -> None:
         wire_bytes = 0
         level = self._chooser.level
         spent = time.monotonic(), time.thread_time()
         encoding_s = encoding_cpu_s = sending_s = 0.0
         for part in self._units.parts(unit, self._number, lambda chunk: stream.encoder.encode(chunk, level)):
             encoded = time.monotonic(), time.thread_time()
-            self._write(stream, part.head, part.payload)
-            stream.frames += 1
+            stream.write(part)
             wire_bytes += part.wire_bytes
             encoding_s += encoded[0] - spent[0]
             encoding_cpu_s += encoded[1] - spent[1]
@@ -406,88 +329,40 @@ class Outbound:
                     self._tally.zero_bytes += part.length
                 else:
                     self._tally.sent_bytes += part.length - part.same
-        stream.unacknowledged.append((stream.frames, unit))
-        self._chooser.took(Sample(encoding_s, encoding_cpu_s, sending_s, self._receiver_limited_s(stream)), self._units.length(unit))
+        stream.wrote(unit)
+        self._chooser.took(Sample(encoding_s, encoding_cpu_s, sending_s, stream.receiver_limited_s()), self._units.length(unit))
+        again = self._ledger.goes(unit)
         with self._changed:
             self._tally.wire_bytes += wire_bytes
-            if unit in self._sent:
+            if again:
                 self._tally.again_bytes += wire_bytes
-            self._sent.add(unit)
 
-    def _receiver_limited_s(self, stream: _Stream) -> float:
-        """For how long the receiver's window limited this stream since this was asked last."""
-        try:
-            now = tcp_info(stream.wire.sock).receiver_limited_us
-        except OSError:
-            return 0.0
-        since, stream.receiver_limited_us = now - stream.receiver_limited_us, now
-        return since / 1e6
+    def _finish(self, stream: OutStream) -> None:
+        """The stream ends well, and its connection is kept."""
+        stream.finish()
+        self._entrance.leave(stream.wire)
 
-    def _write(self, stream: _Stream, head: bytes, payload: Buffer) -> None:
-        try:
-            stream.wire.write(head, payload)
-        except Unreachable:
-            # The receiver may have said why before it closed.
-            if not self._aborted:
-                self._hear(stream)
-            raise
-
-    def _hear(self, stream: _Stream) -> None:
-        """Takes what the receiver has said until now."""
-        while stream.wire.readable():
-            self._take(stream)
-
-    def _take(self, stream: _Stream) -> bool:
-        """The next thing that the receiver says; True when it is its answer to FIN."""
-        frame = stream.wire.read()
-        assert frame is not None
-        fields = parse_control(frame.payload)
-        if frame.header.kind == Kind.ERROR:
-            raise refusal(fields)
-        if frame.header.kind == Kind.STATE:
-            return False
-        frames = fields.get("frames")
-        if frame.header.kind != Kind.ACK or type(frames) is not int or frames > stream.frames:
-            raise ProtocolError("The agent said something in the middle of a stream that is no acknowledgement.")
-        with self._changed:
-            while stream.unacknowledged and stream.unacknowledged[0][0] <= frames:
-                self._open.discard(stream.unacknowledged.popleft()[1])
-            self._moved = time.monotonic()
-            self._changed.notify_all()
-        return fields.get("fin") is True
-
-    def _flush(self, stream: _Stream) -> None:
-        """The stream ends well: the receiver has said that all of it arrived."""
-        self._write(stream, control(Kind.FIN, self._number, {}), b"")
-        while not self._take(stream):
-            pass
-        if stream.unacknowledged:
-            raise ProtocolError("The agent ended a stream without having all of it.")
-        self._leave(stream.wire)
-
-    def _part(self, stream: _Stream) -> None:
+    def _part(self, stream: OutStream) -> None:
         """Nothing is left to do for a stream that is still in the transfer."""
         try:
             if self._aborted or self._failure is not None:
-                self._drop(stream.wire)
+                self._entrance.drop(stream.wire)
             else:
-                self._flush(stream)
+                self._finish(stream)
         except AgentError:
-            self._drop(stream.wire)
+            self._entrance.drop(stream.wire)
 
-    def _lost(self, stream: _Stream | None, unit: int, before: list[int]) -> list[int]:
+    def _lost(self, stream: OutStream | None, unit: int, before: list[int]) -> list[int]:
         """The stream is gone; what it had under way, which the receiver may have or not. What was so ``before`` is for the others now."""
-        if stream is not None:
-            self._drop(stream.wire)
+        self._ledger.put_back(before)
+        mine = [unit] if unit >= 0 else []
+        if stream is None:
+            self._ledger.put_back(mine)
+            return []
+        self._entrance.drop(stream.wire)
         with self._changed:
-            self._work.put_back(before)
-            self._changed.notify_all()
-            if stream is None:
-                if unit >= 0:
-                    self._work.put_back([unit])
-                return []
             self._tally.broken_streams += 1
-            return [each[1] for each in stream.unacknowledged] + ([unit] if unit >= 0 else [])
+        return stream.under_way + mine
 
     def _may_go_on(self, error: Exception) -> bool:
         """False when the transfer has failed by this."""
@@ -507,32 +382,24 @@ class Outbound:
         refused = isinstance(error, Refused)
         if self._aborted or (isinstance(error, Refused) and error.code not in _AGAIN):
             raise error
-        with self._changed:
-            if time.monotonic() - self._moved > self._patience_s:
-                raise error
+        if self._ledger.still_s > self._patience_s:
+            raise error
         if refused:
             try:
-                link, ticket = self._connect()
+                self._entrance.renew()
             except Unreachable:
                 return
             except Refused as still:
                 if still.code not in _AGAIN:
                     raise
-                return
-            with self._changed:
-                self._link, self._ticket = link, ticket
 
     def _fail(self, error: AgentError) -> None:
         with self._changed:
             if self._failure is None or (isinstance(error, Refused) and not isinstance(self._failure, Refused)):
                 self._failure = error
-            wires = list(self._wires)
             self._changed.notify_all()
-        for wire in wires:
-            wire.close()
+        self._entrance.cut()
 
     def _report(self) -> None:
         if self._tell is not None:
-            with self._changed:
-                tally, left = self._tally, (len(self._open) - len(self._held)) * UNIT
-            self._tell(max(0, tally.size - left), tally.size, tally)
+            self._tell(max(0, self._tally.size - self._ledger.left * UNIT), self._tally.size, self._tally)

@@ -64,6 +64,8 @@ class Wire:
 
     def readable(self) -> bool:
         """True when something has come (an answer, or the end) that nobody has read yet."""
+        if self.sock.fileno() < 0:
+            return False  # closed on this side, by another thread
         if self.sock.pending():
             return True
         poll = select.poll()
