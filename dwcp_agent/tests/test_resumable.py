@@ -435,14 +435,17 @@ async def test_draining_ends_a_transfer_that_a_later_agent_goes_on_with(start_ag
     class Slow(BytesSource):
         def chunk(self, offset: int, length: int) -> memoryview:
             if offset > 20 * UNIT:
-                begun_at.set()
                 time.sleep(0.05)
             return super().chunk(offset, length)
 
+    def reached(done: int, size: int, tally: Tally) -> None:
+        if done >= 10 * UNIT:
+            begun_at.set()
+
     async with start_agent(limits={"drain_timeout_s": 0.1}) as first:
-        sending = outbound(first, Slow(content), patience_s=0.5, streams=2)
+        sending = outbound(first, Slow(content), patience_s=0.5, streams=2, progress=reached)
         running = asyncio.get_running_loop().run_in_executor(None, sending.run)
-        await asyncio.to_thread(begun_at.wait, 10)
+        assert await asyncio.to_thread(begun_at.wait, 30)
     with pytest.raises(AgentError):
         await running
     async with start_agent() as second:
