@@ -86,7 +86,7 @@ def deliver(session: Session, item: Item, token: str, terms: Terms, tell: Progre
     record = Record(token, str(item.path), f"{session.asked}/{quote(item.name)}", bytes=item.source.size)
     started = time.monotonic()
     with recorded(record):
-        session.open()
+        session.open(item.name)
         spoken = f"the highest that this sender and release {session.release} speak"
         record.decided("protocol", "version", session.protocol, spoken, record.now_s())
         try:
@@ -180,6 +180,7 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             progress=told,
             log=log,
             profile=terms.profile,
+            early=session.is_new(item.name),
         ).run()
     finally:
         _explain_congestion(session.kept_link, record)

@@ -67,18 +67,25 @@ class Session:
         self.context = context
         self.id = session
         self.answer: dict[str, Any] = {}
+        self._asked_of = ""
+        """The content that the last answer speaks of."""
         self._headers = {"X-DWCP-Session": session}
         self._link: KeptLink | None = None
         self._connection = Connection(context)
         self._lock = threading.Lock()
 
-    def open(self) -> None:
-        """Begins with a connection to the data port where it was the last time, beside the question. Raises Unreachable, Refused."""
+    def open(self, content: str = "") -> None:
+        """Begins with a connection to the data port where it was the last time, beside the question. Raises Unreachable, Refused.
+
+        ``content`` is what will be sent: an agent that can says along with the ticket whether it has a version of it.
+        """
         expected = data_port_of(self.asked) if self._link is None else None
         if expected is not None:
             self._link = KeptLink(*expected, self.context)
             self._link.warm(1)
-        self.answer = as_object(self._fetch("POST", "/v1/sessions", {"Content-Length": "0"})[1])
+        headers = {"Content-Length": "0"} | ({"X-DWCP-Content": quote(content)} if content else {})
+        self.answer = as_object(self._fetch("POST", "/v1/sessions", headers)[1])
+        self._asked_of = content
 
     def connect(self) -> tuple[Link, str]:
         """A link to the agent's data port, and a new ticket for it."""
@@ -122,11 +129,15 @@ class Session:
 
         Needs no session to be open. Raises Unreachable, Refused.
         """
+        if self.is_new(path):
+            return None
         what = f"/v1/manifests/{quote(path)}"
         try:
             if ours is not None:
-                told, _ = self._fetch("HEAD", what, timeout_s=_MANIFEST_TIMEOUT_S)
-                if told.get("X-DWCP-Manifest") == ours().id:
+                known = self._id_of(path)
+                if known is None:
+                    known = self._fetch("HEAD", what, timeout_s=_MANIFEST_TIMEOUT_S)[0].get("X-DWCP-Manifest")
+                if known == ours().id:
                     return ours()
             told, hashes = self._fetch("GET", what, timeout_s=_MANIFEST_TIMEOUT_S)
             return Manifest(int(told.get("X-DWCP-Size", "")), hashes)
@@ -136,6 +147,15 @@ class Session:
             raise
         except (ValueError, BadInput):
             raise Refused(f"{self.endpoint} answers with a manifest that is none.") from None
+
+    def is_new(self, path: str) -> bool:
+        """True when the agent said with the session that it has nothing under this name; False too when it did not say."""
+        return bool(path) and path == self._asked_of and self.answer.get("content", "") is None
+
+    def _id_of(self, path: str) -> str | None:
+        content = self.answer.get("content") if path == self._asked_of else None
+        found = content.get("id") if isinstance(content, dict) else None
+        return found if isinstance(found, str) else None
 
     def pages(self, path: str, manifest: Manifest, runs: list[tuple[int, int]]) -> dict[int, bytes]:
         """The page hashes of blocks (first, count) of what the agent has under this name; nothing when that is another version by now."""

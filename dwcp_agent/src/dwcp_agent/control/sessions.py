@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -17,13 +19,17 @@ __all__ = ["open_session"]
 
 
 async def open_session(request: web.Request) -> web.Response:
-    """Opens the session named in ``X-DWCP-Session``, or prolongs it."""
+    """Opens the session named in ``X-DWCP-Session``, or prolongs it; says what there is under the name in ``X-DWCP-Content``, if one is."""
     context = request.app[CONTEXT]
     session = check_session_id(request.headers.get("X-DWCP-Session", ""))
     if context.draining:
         raise Refused("This agent takes no new sessions: it is draining.", code="draining", status=503)
     now = time.time()
     identity = caller(request)
+    told = {}
+    if (asked := request.headers.get("X-DWCP-Content")) is not None:
+        known = asyncio.get_running_loop().run_in_executor(context.codec, context.store.known, identity, unquote(asked))
+        told["content"] = await known
     ticket, expires = context.tickets.issue(session, identity, now)
     if context.sessions.open(identity, session, expires, now):
         log.event("session", session=session, identity=str(identity))
@@ -35,5 +41,6 @@ async def open_session(request: web.Request) -> web.Response:
         "expires": expires,
         "protocol": PROTOCOL,
         "state": STATE,
+        **told,
     }
     return web.Response(status=201, content_type="application/json", text=json.dumps(body))

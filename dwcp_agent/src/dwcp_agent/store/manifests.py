@@ -19,7 +19,7 @@ from blake3 import blake3
 from dwcp_agent.encoding.manifest import HASH_BYTES, Manifest, block_count, manifest_of
 from dwcp_agent.errors import BadInput
 
-__all__ = ["load_manifest", "read_manifest", "save_manifest"]
+__all__ = ["kept_id", "load_manifest", "read_manifest", "save_manifest"]
 
 _HEAD_BYTES = 32 * 1024
 """Enough for any path of Linux, however it has to be escaped."""
@@ -84,6 +84,20 @@ def load_manifest(directory: int, of: str, descriptor: int) -> Manifest | None:
     with contextlib.suppress(OSError):
         os.unlink(key, dir_fd=directory)
     return None
+
+
+def kept_id(directory: int, of: str, descriptor: int) -> str | None:
+    """The id that is kept for an open file, by the first line alone: for who asks before reading all of it. None when none is kept."""
+    try:
+        with os.fdopen(os.open(_key(of), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory), "rb") as file:
+            head: Any = json.loads(file.readline(_HEAD_BYTES))
+            stamp = _stamp(descriptor)
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(head, dict) or {field: head.get(field) for field in stamp} != stamp:
+        return None
+    found = head.get("id")
+    return found if isinstance(found, str) else None
 
 
 def _stamp(descriptor: int) -> dict[str, int]:

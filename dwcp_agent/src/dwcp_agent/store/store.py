@@ -11,11 +11,12 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dwcp_agent.encoding.manifest import Manifest
 from dwcp_agent.errors import BadInput, Corrupt, Refused
 from dwcp_agent.security.identity import Identity
-from dwcp_agent.store.manifests import load_manifest, read_manifest, save_manifest
+from dwcp_agent.store.manifests import kept_id, load_manifest, read_manifest, save_manifest
 from dwcp_agent.store.names import parts_of
 from dwcp_agent.store.partial import Partial, partial_key, purge
 
@@ -159,6 +160,22 @@ class Store:
             os.close(descriptor)
             return None
         return descriptor, found
+
+    def known(self, owner: Identity, name: str) -> dict[str, Any] | None:
+        """``size`` and ``id`` of ``name``, the id None unless it is known without reading the content; None when there is no such content.
+
+        Raises Refused when it is not a file, BadInput for a name that cannot be.
+        """
+        descriptor = self.open(owner, name)
+        if descriptor is None:
+            return None
+        try:
+            return {
+                "size": os.fstat(descriptor).st_size,
+                "id": kept_id(self._manifests, f"{owner.directory}/{name}", descriptor),
+            }
+        finally:
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def _walk(self, owner: Identity, parts: tuple[str, ...], *, make: bool) -> Iterator[int]:

@@ -110,6 +110,8 @@ class Inbound:
         part = decoder.decode(flags == Flag.PART_FIRST, frame.payload, length) if flags in (Flag.PART_FIRST, Flag.PART) else None
         with self._changed:
             self._raise_failure()
+            if self._done is not None:
+                return 0  # a sender that comes back need not wait for STATE to send; it learns from that
             partial = self._partial
             if partial is None or self._finishing:
                 raise ProtocolError("A range came after the end.")

@@ -55,6 +55,7 @@ class Outbound:
         progress: told how it goes.
         log: told of what is decided, and why.
         profile: whatever the path is like; None to choose by that.
+        early: sends before the receiver has said what it has, since it is known to have nothing and to allow it.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Outbound:
         progress: Progress | None = None,
         log: DecisionLog | None = None,
         profile: Profile | None = None,
+        early: bool = False,
     ) -> None:
         self._units = Units(source, baseline)
         self._hello: dict[str, Any] = {"protocol": PROTOCOL, "token": token, "name": name, "size": source.size}
@@ -98,6 +100,7 @@ class Outbound:
         self._failure: AgentError | None = None
         self._aborted = False
         self._first = True
+        self._early = early and baseline is None
 
     def run(self) -> Tally:
         """Sends what the receiver lacks; returns when it has verified and committed the whole.
@@ -130,7 +133,8 @@ class Outbound:
         self._entrance.shut()
 
     def _attempt(self) -> Tally:
-        wire, state = self._enter()
+        wire = self._join()
+        state: dict[str, Any] = {} if self._early and self._first else answer(wire, Kind.STATE)
         if "done" not in state:
             self._plan(state)
             self._send_all(wire)
@@ -163,11 +167,6 @@ class Outbound:
         self._tally.levels = [{"level": decision.level, "why": decision.why} for decision in self._chooser.decisions]
         self._report()
         return self._tally
-
-    def _enter(self) -> tuple[Wire, dict[str, Any]]:
-        """A stream in the transfer, and what its STATE says."""
-        wire = self._join()
-        return wire, answer(wire, Kind.STATE)
 
     def _join(self) -> Wire:
         baseline = self._units.baseline
@@ -268,7 +267,12 @@ class Outbound:
             self._part(stream)
 
     def _stream(self, wire: Wire) -> OutStream:
-        return OutStream(wire, self._number, self._ledger.arrived)
+        return OutStream(wire, self._number, self._ledger.arrived, self._learnt)
+
+    def _learnt(self, state: dict[str, Any]) -> None:
+        """What the receiver has after all is not sent, as far as it has not been yet."""
+        if self._early:
+            self._ledger.there = self._runs(state)
 
     def _ended(self, number: int) -> bool:
         """The stream of this number is to stop, whatever is left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from dwcp_agent.encoding.stream import PartEncoder
 from dwcp_agent.errors import ProtocolError, Unreachable
@@ -22,13 +23,15 @@ class OutStream:
     Args:
         wire: in transfer ``number`` since its HELLO.
         arrived: told the units that the receiver says to have, whenever it says anything.
+        learnt: told of its STATE, when that comes after the stream has begun.
     """
 
-    def __init__(self, wire: Wire, number: int, arrived: Callable[[list[int]], None]) -> None:
+    def __init__(self, wire: Wire, number: int, arrived: Callable[[list[int]], None], learnt: Callable[[dict[str, Any]], None]) -> None:
         self.wire = wire
         self.encoder = PartEncoder()
         self._number = number
         self._arrived = arrived
+        self._learnt = learnt
         self._frames = 0
         self._under_way: deque[tuple[int, int]] = deque()
         """(frames until then, unit)."""
@@ -85,6 +88,7 @@ class OutStream:
         if frame.header.kind == Kind.ERROR:
             raise refusal(fields)
         if frame.header.kind == Kind.STATE:
+            self._learnt(fields)
             return False
         frames = fields.get("frames")
         if frame.header.kind != Kind.ACK or type(frames) is not int or frames > self._frames:
