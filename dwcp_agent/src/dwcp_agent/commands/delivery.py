@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import secrets
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from blake3 import blake3
-
 from dwcp_agent.commands.baseline import choose_baseline
-from dwcp_agent.commands.http import Endpoint
+from dwcp_agent.commands.item import Item, Terms, is_stable
 from dwcp_agent.commands.records import Record, recorded
 from dwcp_agent.commands.session import KeptLink, Session
 from dwcp_agent.congestion.kernel import LONG_PATH_US
-from dwcp_agent.errors import BadInput, Failed
-from dwcp_agent.profiles.table import BALANCED, Profile, profile_named
+from dwcp_agent.errors import Failed
+from dwcp_agent.profiles.table import BALANCED
 from dwcp_agent.telemetry.decisions import DecisionLog
-from dwcp_agent.transport.device import DeviceSource
 from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.sender import Sending
-from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.tally import Progress, Tally
 
-__all__ = ["Item", "Terms", "deliver", "is_stable", "profile_of", "token_of"]
+__all__ = ["deliver"]
 
 _STREAM_BYTES = 4 << 20
 _FIRST_STREAMS = BALANCED.first_streams
@@ -47,44 +38,15 @@ _TALLIED = (
 )
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What holds for a transfer, as the command line says it."""
-
-    streams: int | None = None
-    """None for as many as the path is worth."""
-    limit_bytes_per_s: int | None = None
-    patience_s: float = 60.0
-    profile: Profile | None = None
-    """None to choose by the path and the size."""
-
-
-def profile_of(arguments: argparse.Namespace) -> Profile | None:
-    """The profile that was asked for. Raises BadInput when there is none of that name."""
-    try:
-        return profile_named(arguments.profile) if arguments.profile is not None else None
-    except ValueError as error:
-        raise BadInput(f"--profile: {error}.") from None
-
-
-@dataclass(frozen=True)
-class Item:
-    """What is sent: ``path`` is what it is called on this side, ``name`` at the receiver."""
-
-    path: Path
-    name: str
-    source: Source
-    baseline_path: Path | None = None
-    baseline: Source | None = None
-
-
-def deliver(session: Session, item: Item, token: str, terms: Terms, tell: Progress | None = None) -> dict[str, Any]:
+def deliver(
+    session: Session, item: Item, token: str, terms: Terms, tell: Progress | None = None, *, began: float | None = None
+) -> dict[str, Any]:
     """Opens the session, sends the item, and returns the report of what the receiver verified and committed; leaves a record.
 
-    Raises Refused, Unreachable, Corrupt, Failed.
+    ``began`` is when the session was begun with, by ``time.monotonic``, if that was before. Raises Refused, Unreachable, Corrupt, Failed.
     """
     record = Record(token, str(item.path), f"{session.asked}/{quote(item.name)}", bytes=item.source.size)
-    started = time.monotonic()
+    started = time.monotonic() if began is None else began
     with recorded(record):
         session.open(item.name)
         spoken = f"the highest that this sender and release {session.release} speak"
@@ -117,32 +79,6 @@ def deliver(session: Session, item: Item, token: str, terms: Terms, tell: Progre
         }
         record.ended(report, None)
         return report
-
-
-def token_of(item: Item, endpoint: Endpoint, at: Path | None = None) -> str:
-    """The same for the same version of a source on its way to the same place, so that a later run goes on with it. Raises Failed.
-
-    ``at`` is where the source was opened, if that is not the item's path.
-    What a device has may be another version each time it is asked, unless its writes are counted: then no later run can go on.
-    """
-    what: list[object] = [str(endpoint), item.name]
-    if isinstance(item.source, DeviceSource):
-        version = item.source.version
-        if version is None:
-            return secrets.token_hex(16)
-        what += version
-    else:
-        try:
-            status = (at or item.path).stat()
-        except OSError as error:
-            raise Failed(f"{item.path} cannot be read any more: {error.strerror or error}.") from None
-        what += [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
-    return blake3(json.dumps(what).encode()).hexdigest(16)
-
-
-def is_stable(source: Source) -> bool:
-    """Whether a write to the source would have been noticed."""
-    return source.stable if isinstance(source, DeviceSource) else True
 
 
 def _by_protocol_1(session: Session, item: Item, terms: Terms) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from blake3 import blake3
 
 from dwcp_agent.commands.baseline import choose_baseline
-from dwcp_agent.commands.delivery import Item, is_stable
+from dwcp_agent.commands.item import Item, is_stable
 from dwcp_agent.commands.session import Session
 from dwcp_agent.encoding.manifest import BLOCK, block_count, manifest_of
 from dwcp_agent.errors import Failed

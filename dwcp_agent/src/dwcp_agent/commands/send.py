@@ -8,17 +8,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import time
+from typing import TYPE_CHECKING
 
 from dwcp_agent import features
-from dwcp_agent.commands import report
-from dwcp_agent.commands.delivery import Item, Terms, deliver, profile_of, token_of
 from dwcp_agent.commands.http import Endpoint, parse_url, tls_of
-from dwcp_agent.commands.progress import Line
+from dwcp_agent.commands.item import Item, Terms, profile_of, token_of
 from dwcp_agent.commands.session import Session
 from dwcp_agent.errors import BadInput, Refused
 from dwcp_agent.sessions.ticket import check_session_id
 from dwcp_agent.store.names import parts_of
 from dwcp_agent.transport.source import open_source
+
+if TYPE_CHECKING:
+    from dwcp_agent.transport.tally import Tally
 
 __all__ = ["send"]
 
@@ -67,8 +70,19 @@ def _send_one(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
             found = preview.preview(session, item)
             print(json.dumps(found) if arguments.json else preview.in_words(found))
             return
+        began = time.monotonic()
+        session.begin(item.name)
+        # What a transfer takes is loaded while the agent answers.
+        from dwcp_agent.commands import report
+        from dwcp_agent.commands.delivery import deliver
+        from dwcp_agent.commands.progress import Line
+
         line = Line(not arguments.json)
         opened.callback(line.clear)
+
+        def tell(done: int, size: int, tally: Tally) -> None:
+            line.show(done, size, tally.wire_bytes)
+
         terms = Terms(arguments.streams, arguments.limit, arguments.patience, profile_of(arguments))
-        sent = deliver(session, item, token, terms, lambda done, size, tally: line.show(done, size, tally.wire_bytes))
+        sent = deliver(session, item, token, terms, tell, began=began)
     print(json.dumps(sent) if arguments.json else report.in_words(sent))

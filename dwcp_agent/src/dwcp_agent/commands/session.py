@@ -71,14 +71,38 @@ class Session:
         """The content that the last answer speaks of."""
         self._headers = {"X-DWCP-Session": session}
         self._link: KeptLink | None = None
+        self._beginning: threading.Thread | None = None
+        self._failed: Exception | None = None
         self._connection = Connection(context)
         self._lock = threading.Lock()
+
+    def begin(self, content: str) -> None:
+        """Opens it on a thread of its own; :meth:`open` waits for that, and raises what it raises."""
+
+        def run() -> None:
+            try:
+                self._open(content)
+            except Exception as error:  # for whoever waits for it
+                self._failed = error
+
+        self._beginning = threading.Thread(target=run, name="session", daemon=True)
+        self._beginning.start()
 
     def open(self, content: str = "") -> None:
         """Begins with a connection to the data port where it was the last time, beside the question. Raises Unreachable, Refused.
 
         ``content`` is what will be sent: an agent that can says along with the ticket whether it has a version of it.
         """
+        begun, self._beginning = self._beginning, None
+        if begun is None:
+            self._open(content)
+            return
+        begun.join()
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
+
+    def _open(self, content: str) -> None:
         expected = data_port_of(self.asked) if self._link is None else None
         if expected is not None:
             self._link = KeptLink(*expected, self.context)
@@ -173,6 +197,8 @@ class Session:
 
     def close(self) -> None:
         """Closes all connections."""
+        if self._beginning is not None:
+            self._beginning.join()
         self._connection.close()
         if self._link is not None:
             self._link.end()

@@ -19,8 +19,9 @@ from blake3 import blake3
 
 from dwcp_agent.commands import preview, report
 from dwcp_agent.commands.below import open_below
-from dwcp_agent.commands.delivery import Item, Terms, deliver, profile_of, token_of
+from dwcp_agent.commands.delivery import deliver
 from dwcp_agent.commands.http import Endpoint, tls_of
+from dwcp_agent.commands.item import Item, Terms, profile_of, token_of
 from dwcp_agent.commands.pool import SessionPool
 from dwcp_agent.commands.progress import Line
 from dwcp_agent.commands.session import Session

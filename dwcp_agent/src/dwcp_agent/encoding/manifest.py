@@ -13,13 +13,15 @@ at hand, in any order, and say which blocks two versions of a file have in commo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
 
 from dwcp_agent.errors import BadInput
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = [
     "BLOCK",

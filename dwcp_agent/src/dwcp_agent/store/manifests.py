@@ -11,7 +11,6 @@ import json
 import mmap
 import os
 import secrets
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from blake3 import blake3
@@ -46,6 +45,8 @@ def read_manifest(descriptor: int) -> Manifest:
     content = _Mapped(descriptor)
     if content.size <= _ALONE_BYTES:
         return manifest_of(content)
+    from concurrent.futures import ThreadPoolExecutor  # a tenth of the time that a command takes to start
+
     with ThreadPoolExecutor(_READERS, thread_name_prefix="verify") as readers:
         return manifest_of(content, readers)
 

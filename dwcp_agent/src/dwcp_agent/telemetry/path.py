@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 from weakref import WeakKeyDictionary
 
 from dwcp_agent.telemetry.tcp import TcpInfo, tcp_info
@@ -32,7 +31,7 @@ class PathSample:
     """What the kernel takes the path to carry: the delivery rates of all connections on which something arrived, summed. Unlike what
     arrived it does not fall when a sender has less to send."""
     rtt_ms: float
-    """Median of the connections' smoothed round trips."""
+    """Median (of an even number the higher) of the connections' smoothed round trips."""
     min_rtt_ms: float
     """The least of the path, of at most 300 s."""
     jitter_ms: float
@@ -45,6 +44,11 @@ class PathSample:
     def loss(self) -> float:
         """Share of the segments that had to be sent again, 0 to 1. A segment sent again for nothing (reordered, late) counts as lost."""
         return min(1.0, self.retransmitted_segments / self.sent_segments) if self.sent_segments else 0.0
+
+
+def _middle(values: Iterable[int]) -> int:
+    found = sorted(values)
+    return found[len(found) // 2]
 
 
 class PathMeter:
@@ -77,9 +81,9 @@ class PathMeter:
             streams=len(told),
             delivered_bytes_per_s=sum(each[1] for each in since) / interval_s if interval_s > 0 else 0.0,
             delivery_bytes_per_s=float(sum(info.delivery_bytes_per_s for info in moved)),
-            rtt_ms=median(info.rtt_us for info in heard) / 1e3,
+            rtt_ms=_middle(info.rtt_us for info in heard) / 1e3,
             min_rtt_ms=self._least_of(told.values(), now) / 1e3,
-            jitter_ms=median(info.rtt_variation_us for info in heard) / 1e3,
+            jitter_ms=_middle(info.rtt_variation_us for info in heard) / 1e3,
             sent_segments=sum(each[2] for each in since),
             retransmitted_segments=sum(each[3] for each in since),
         )
