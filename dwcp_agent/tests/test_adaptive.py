@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from dwcp_agent.encoding.level import LEVELS, Sample, decide
+from dwcp_agent.encoding.windows import LONG_WINDOW_LOG, WINDOW_LOG, WindowBudget
 from dwcp_agent.errors import AgentError
 from dwcp_agent.profiles.table import HIGH_THROUGHPUT, LOW_LATENCY
 from dwcp_agent.security.identity import Identity
@@ -39,7 +41,10 @@ def outbound(agent: Agent, content: bytes, **more: Any) -> Outbound:
     link = Link("127.0.0.1", agent.service.ports.data, context_of(agent.people["load"]), timeout_s=10)
     tickets = agent.service.context.tickets
     return Outbound(
-        lambda: (link, tickets.issue("s", Identity("load", "load.host-2"), time.time())[0]), "image", Slow(content), token="0" * 32, **more
+        lambda: (link, tickets.issue("s", Identity("load", "load.host-2"), time.time())[0]),
+        "image",
+        Slow(content),
+        **{"token": "0" * 32, **more},
     )
 
 
@@ -126,3 +131,16 @@ def test_a_sender_that_had_little_to_send_says_nothing_of_the_path() -> None:
     assert all(each == pytest.approx(20e6, rel=0.2) for each in idle)
     slower = [foresight(path(30 + number / 2, delivered=5e6)) for number in range(40)]
     assert slower[-1] == pytest.approx(5e6, rel=0.3)
+
+
+async def test_a_receiver_without_memory_for_long_windows_gets_shorter_ones(agent: Agent) -> None:
+    streams: Any = agent.service._data._resumable
+    content = bytes(random.Random(5).choices(b"abcdefgh", k=6 * UNIT))
+    for room, log in ((WindowBudget(), LONG_WINDOW_LOG), (WindowBudget(0), WINDOW_LOG)):
+        streams._windows = room
+        sending = outbound(agent, content, token=f"{log:032x}", window_log=LONG_WINDOW_LOG)
+        sending._chooser.level = 3
+        tally = await asyncio.to_thread(sending.run)
+        assert (agent.store / "load.load.host-2/image").read_bytes() == content
+        assert sending._window_log == log
+        assert (tally.broken_streams > 0) == (log == WINDOW_LOG)

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from dwcp_agent.encoding.level import FIRST, LEVELS, LevelChooser, Sample, decide
 from dwcp_agent.encoding.stream import PartDecoder, PartEncoder
-from dwcp_agent.errors import ProtocolError
+from dwcp_agent.encoding.windows import LONG_WINDOW_LOG, WINDOW_LOG, WindowBudget
+from dwcp_agent.errors import ProtocolError, Refused
 from dwcp_agent.transport.frame import Flag
 from dwcp_agent.transport.work import Work
 
 BLOCK = 65536
+MIB = 1 << 20
 
 
 def text(size: int, seed: int = 0) -> bytes:
@@ -102,11 +104,45 @@ def test_a_bomb_makes_nothing_larger_than_it_may() -> None:
             decoder.decode(False, text(BLOCK), BLOCK)
 
 
-def test_a_window_larger_than_agreed_is_refused() -> None:
-    parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
+def long_part(window_log: int) -> bytes:
+    parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=window_log)
     wide = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return wide.compress(text(BLOCK)) + wide.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+
+
+def test_long_windows_find_what_is_far_away_and_are_refused_without_a_budget() -> None:
+    far, between = os.urandom(MIB), [text(MIB, seed) for seed in range(12)]
+    sizes = {}
+    for log in (WINDOW_LOG, LONG_WINDOW_LOG):
+        encoder, decoder = PartEncoder(log), PartDecoder(WindowBudget())
+        for chunk in [far + text(MIB), *between, far + text(MIB, 99)]:
+            flag, payload = encoder.encode(chunk, 3)
+            assert decoded(decoder, flag, bytes(payload), len(chunk)) == chunk
+        sizes[log] = len(payload)
+    assert sizes[LONG_WINDOW_LOG] < sizes[WINDOW_LOG] - 0.9 * MIB
     with pytest.raises(ProtocolError, match="none of its stream's"):
-        PartDecoder().decode(True, wide.compress(text(BLOCK)) + wide.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), BLOCK)
+        PartDecoder().decode(True, long_part(LONG_WINDOW_LOG), BLOCK)
+
+
+def test_long_windows_together_take_no_more_than_their_budget() -> None:
+    budget = WindowBudget(3 << LONG_WINDOW_LOG)
+    decoders = [PartDecoder(budget) for _ in range(4)]
+    for decoder in decoders[:3]:
+        for _ in range(2):  # one that begins again holds no second window
+            assert decoder.decode(True, long_part(LONG_WINDOW_LOG), BLOCK) == text(BLOCK)
+    with pytest.raises(Refused, match="no memory") as refused:
+        decoders[3].decode(True, long_part(LONG_WINDOW_LOG), BLOCK)
+    assert refused.value.code == "window"
+    assert decoders[3].decode(True, long_part(WINDOW_LOG), BLOCK) == text(BLOCK)
+    decoders[0].close()
+    decoders[0].close()
+    assert decoders[3].decode(True, long_part(LONG_WINDOW_LOG), BLOCK) == text(BLOCK)
+
+
+@pytest.mark.parametrize("budget", [None, WindowBudget()], ids=["without a budget", "with one"])
+def test_a_window_larger_than_agreed_is_refused(budget: WindowBudget | None) -> None:
+    with pytest.raises(ProtocolError, match="none of its stream's"):
+        PartDecoder(budget).decode(True, long_part(27), BLOCK)
 
 
 @settings(max_examples=200, deadline=None)

@@ -116,6 +116,7 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             progress=told,
             log=log,
             profile=terms.profile,
+            window_log=session.window_log,
             early=session.is_new(item.name),
         ).run()
     finally:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from dwcp_agent.commands.http import Connection, Endpoint, OtherSlot, as_object, is_port
 from dwcp_agent.commands.known import data_port_of, remember_data_port
 from dwcp_agent.encoding.manifest import BLOCK, PAGE, PAGE_HASH_BYTES, Manifest
+from dwcp_agent.encoding.windows import WINDOW_LOG
 from dwcp_agent.errors import BadInput, Refused, Unreachable
 from dwcp_agent.telemetry.tcp import tcp_info
 from dwcp_agent.transport.frame import PROTOCOL
@@ -142,6 +143,12 @@ class Session:
         """The highest version that both sides speak."""
         spoken = self.answer.get("protocol", 1)
         return min(spoken, PROTOCOL) if type(spoken) is int else 1
+
+    @property
+    def window_log(self) -> int:
+        """How far back parts may refer, as a power of 2 in bytes."""
+        told = self.answer.get("window")
+        return told if type(told) is int and told > WINDOW_LOG else WINDOW_LOG
 
     @property
     def release(self) -> object:

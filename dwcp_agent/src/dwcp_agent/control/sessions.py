@@ -11,6 +11,7 @@ from aiohttp import web
 
 from dwcp_agent import log
 from dwcp_agent.control.context import CONTEXT, caller
+from dwcp_agent.encoding.windows import LONG_WINDOW_LOG
 from dwcp_agent.errors import Refused
 from dwcp_agent.sessions.ticket import check_session_id
 from dwcp_agent.transport.frame import PROTOCOL, STATE
@@ -41,6 +42,7 @@ async def open_session(request: web.Request) -> web.Response:
         "expires": expires,
         "protocol": PROTOCOL,
         "state": STATE,
+        "window": LONG_WINDOW_LOG,
         **told,
     }
     return web.Response(status=201, content_type="application/json", text=json.dumps(body))

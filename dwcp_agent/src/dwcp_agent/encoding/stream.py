@@ -11,20 +11,22 @@ from typing import IO, cast
 import zstandard
 
 from dwcp_agent.encoding.chunk import WORTH_IT
-from dwcp_agent.errors import ProtocolError
+from dwcp_agent.encoding.windows import LONG_WINDOW_LOG, WINDOW_LOG, WindowBudget
+from dwcp_agent.errors import ProtocolError, Refused
 from dwcp_agent.transport.frame import Buffer, Flag
 
-__all__ = ["WINDOW_LOG", "PartDecoder", "PartEncoder"]
+__all__ = ["PartDecoder", "PartEncoder"]
 
-WINDOW_LOG = 23
-"""8 MiB, which a receiver holds for every stream."""
+_LONG_FROM = 3
+"""Below this level the search for what is far away takes as long again as all the rest."""
 _PROBE_BYTES = 32 * 1024
 
 
 class PartEncoder:
-    """Encodes one stream's content. Not safe from several threads."""
+    """Encodes one stream's content, referring back by at most 2^``window_log`` bytes. Not safe from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_log: int = WINDOW_LOG) -> None:
+        self._window_log = window_log
         self._level = 0
         self._compressors: dict[int, zstandard.ZstdCompressor] = {}
         self._object: zstandard.ZstdCompressionObj | None = None
@@ -49,7 +51,9 @@ class PartEncoder:
 
     def _compressor(self, level: int) -> zstandard.ZstdCompressor:
         if level not in self._compressors:
-            parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=WINDOW_LOG)
+            far = self._window_log > WINDOW_LOG and level >= _LONG_FROM
+            log = self._window_log if far else min(self._window_log, WINDOW_LOG)
+            parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=log, enable_ldm=far)
             self._compressors = {level: zstandard.ZstdCompressor(compression_params=parameters)}
         return self._compressors[level]
 
@@ -73,17 +77,28 @@ class _Feed:
 
 
 class PartDecoder:
-    """Decodes one stream's content. Not safe from several threads."""
+    """Decodes one stream's content. Not safe from several threads.
 
-    def __init__(self) -> None:
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG)
+    Args:
+        budget: for windows of more than 8 MiB, up to 32; without one there are none. :meth:`close` gives back what was taken.
+    """
+
+    def __init__(self, budget: WindowBudget | None = None) -> None:
+        self._budget = budget
+        self._taken = 0
+        most = LONG_WINDOW_LOG if budget is not None else WINDOW_LOG
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << most)
         self._feed = _Feed()
         self._chunk = bytearray(0)
         self._reader: zstandard.ZstdDecompressionReader | None = None
 
     def decode(self, begins: bool, payload: Buffer, raw_length: int) -> memoryview:
-        """The ``raw_length`` bytes that a part stands for, until the next is decoded; nothing longer is ever made. Raises ProtocolError."""
+        """The ``raw_length`` bytes that a part stands for, until the next is decoded; nothing longer is ever made.
+
+        Raises ProtocolError, and Refused (``window``) when there is no memory for the window it needs.
+        """
         if begins:
+            self._reserve(payload)
             self._feed = _Feed()
             self._reader = self._decompressor.stream_reader(cast("IO[bytes]", self._feed))
         if self._reader is None:
@@ -104,3 +119,23 @@ class PartDecoder:
             self._reader = None
             raise ProtocolError(f"A part is none of its stream's zstd frame: {error}.") from None
         return chunk
+
+    def close(self) -> None:
+        """Nothing more is decoded."""
+        self._reader = None
+        if self._budget is not None:
+            self._budget.give(self._taken)
+        self._taken = 0
+
+    def _reserve(self, payload: Buffer) -> None:
+        try:
+            window = zstandard.get_frame_parameters(payload).window_size
+        except zstandard.ZstdError as error:
+            raise ProtocolError(f"A part begins no zstd frame: {error}.") from None
+        if self._budget is None or window <= self._taken or not 1 << WINDOW_LOG < window <= 1 << LONG_WINDOW_LOG:
+            return  # what is beyond every limit the decompressor refuses
+        self._budget.give(self._taken)
+        self._taken = 0
+        if not self._budget.take(window):
+            raise Refused("The receiver has no memory for another long window now.", code="window", status=503)
+        self._taken = window

@@ -12,6 +12,7 @@ from typing import Any
 from dwcp_agent.congestion.kernel import MODEL_BASED
 from dwcp_agent.encoding.level import LevelChooser, Sample
 from dwcp_agent.encoding.manifest import block_count
+from dwcp_agent.encoding.windows import LONG_WINDOW_LOG, WINDOW_LOG
 from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refused, Unreachable
 from dwcp_agent.profiles.table import Profile
 from dwcp_agent.telemetry.decisions import Decision, DecisionLog
@@ -30,10 +31,12 @@ from dwcp_agent.transport.wire import Wire
 
 __all__ = ["Outbound"]
 
-_AGAIN = frozenset({"parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid"})
+_AGAIN = frozenset({"parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid", "window"})
 """Refusals that a new session or a little patience may change."""
 _PAUSE_S = (0.05, 2.0)
 _STEER_S = 0.2
+_LONG_WINDOWS = 8
+"""With more streams than this, each refers back less far: their windows together are what costs memory, at both ends."""
 MOST_STREAMS = 64
 """Whatever was asked for or the path is worth."""
 _VERIFY_BYTES_PER_S = 20e6
@@ -55,6 +58,7 @@ class Outbound:
         progress: told how it goes.
         log: told of what is decided, and why.
         profile: whatever the path is like; None to choose by that.
+        window_log: the longest window that the receiver has memory for, as a power of 2 in bytes.
         early: sends before the receiver has said what it has, since it is known to have nothing and to allow it.
     """
 
@@ -72,6 +76,7 @@ class Outbound:
         progress: Progress | None = None,
         log: DecisionLog | None = None,
         profile: Profile | None = None,
+        window_log: int = WINDOW_LOG,
         early: bool = False,
     ) -> None:
         self._units = Units(source, baseline)
@@ -100,6 +105,7 @@ class Outbound:
         self._failure: AgentError | None = None
         self._aborted = False
         self._first = True
+        self._window_log = min(window_log, LONG_WINDOW_LOG)
         self._early = early and baseline is None
 
     def run(self) -> Tally:
@@ -267,7 +273,8 @@ class Outbound:
             self._part(stream)
 
     def _stream(self, wire: Wire) -> OutStream:
-        return OutStream(wire, self._number, self._ledger.arrived, self._learnt)
+        window_log = self._window_log if self._wanted_streams <= _LONG_WINDOWS else WINDOW_LOG
+        return OutStream(wire, self._number, window_log, self._ledger.arrived, self._learnt)
 
     def _learnt(self, state: dict[str, Any]) -> None:
         """What the receiver has after all is not sent, as far as it has not been yet."""
@@ -384,6 +391,8 @@ class Outbound:
     def _go_on_or_raise(self, error: AgentError) -> None:
         """Returns when it may be tried again, with a new ticket if that is what was missing; else raises ``error``."""
         refused = isinstance(error, Refused)
+        if isinstance(error, Refused) and error.code == "window":
+            self._window_log = WINDOW_LOG
         if self._aborted or (isinstance(error, Refused) and error.code not in _AGAIN):
             raise error
         if self._ledger.still_s > self._patience_s:

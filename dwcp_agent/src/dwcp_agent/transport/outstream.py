@@ -22,13 +22,21 @@ class OutStream:
 
     Args:
         wire: in transfer ``number`` since its HELLO.
+        window_log: how far back what it sends may refer, as a power of 2 in bytes.
         arrived: told the units that the receiver says to have, whenever it says anything.
         learnt: told of its STATE, when that comes after the stream has begun.
     """
 
-    def __init__(self, wire: Wire, number: int, arrived: Callable[[list[int]], None], learnt: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        number: int,
+        window_log: int,
+        arrived: Callable[[list[int]], None],
+        learnt: Callable[[dict[str, Any]], None],
+    ) -> None:
         self.wire = wire
-        self.encoder = PartEncoder()
+        self.encoder = PartEncoder(window_log)
         self._number = number
         self._arrived = arrived
         self._learnt = learnt

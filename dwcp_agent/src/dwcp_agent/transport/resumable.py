@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dwcp_agent import log
 from dwcp_agent.encoding.manifest import ID_CHARACTERS
 from dwcp_agent.encoding.stream import PartDecoder
+from dwcp_agent.encoding.windows import WindowBudget
 from dwcp_agent.errors import AgentError, Corrupt, ProtocolError
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.sessions.ticket import TicketIssuer
@@ -41,6 +42,7 @@ class ResumableStreams:
         self._metrics = metrics
         self._stall_timeout_s = stall_timeout_s
         self._delay = delay
+        self._windows = WindowBudget()
 
     def converse(self, wire: Wire, hello: Frame, peer: Identity) -> None:
         """Takes part in the transfer of ``hello`` until the stream is done with it. Raises AgentError for what breaks a rule."""
@@ -56,14 +58,16 @@ class ResumableStreams:
         parts_of(name)
         identity = self._tickets.check(ticket, peer, time.time()).identity
         inbound, state = self._table.join(Intent(identity, token, name, size), baseline)
+        decoder = PartDecoder(self._windows)
         try:
             wire.write(control(Kind.STATE, hello.header.transfer, state))
-            self._receive(wire, inbound, hello.header.transfer)
+            self._receive(wire, inbound, hello.header.transfer, decoder)
         finally:
+            decoder.close()
             inbound.leave()
 
-    def _receive(self, wire: Wire, inbound: Inbound, number: int) -> None:
-        frames, decoder = 0, PartDecoder()
+    def _receive(self, wire: Wire, inbound: Inbound, number: int, decoder: PartDecoder) -> None:
+        frames = 0
         while True:
             frame = wire.read()
             assert frame is not None
