@@ -17,10 +17,10 @@ from dwcp_agent.errors import AgentError, Corrupt, Failed, ProtocolError, Refuse
 from dwcp_agent.profiles.table import Profile
 from dwcp_agent.telemetry.decisions import Decision, DecisionLog
 from dwcp_agent.transport.answers import answer
+from dwcp_agent.transport.backlog import Backlog, Runs
 from dwcp_agent.transport.entrance import Entrance
 from dwcp_agent.transport.foresight import Foresight
 from dwcp_agent.transport.frame import PROTOCOL, Flag, Kind, control
-from dwcp_agent.transport.ledger import Ledger, Runs
 from dwcp_agent.transport.outstream import OutStream
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import Source
@@ -99,8 +99,8 @@ class Outbound:
         limit = max(1, limit_bytes_per_s // self._wanted_streams) if limit_bytes_per_s else None
         self._entrance = Entrance(connect, self._number, limit)
         self._tally = Tally(source.size)
-        self._ledger = Ledger()
-        self._changed = self._ledger.changed
+        self._backlog = Backlog()
+        self._changed = self._backlog.changed
         self._chooser = LevelChooser()
         self._failure: AgentError | None = None
         self._aborted = False
@@ -144,7 +144,7 @@ class Outbound:
         if "done" not in state:
             self._plan(state)
             self._send_all(wire)
-            if not self._ledger.differs and self._units.baseline is not None:
+            if not self._backlog.differs and self._units.baseline is not None:
                 self._tally.same_bytes = self._tally.size
                 return self._finished(self._units.baseline.manifest.id)
             wire = self._join()
@@ -187,7 +187,7 @@ class Outbound:
         differs = units.baseline is None or bool(there) or units.baseline.manifest.size != units.source.size
         if differs:
             self._prepare()
-        self._ledger.begin(units.count, there, self._wanted_streams, MOST_STREAMS, differs=differs)
+        self._backlog.begin(units.count, there, self._wanted_streams, MOST_STREAMS, differs=differs)
 
     def _runs(self, state: dict[str, Any]) -> Runs:
         """What a STATE says to be there. Raises ProtocolError when it cannot be."""
@@ -243,7 +243,7 @@ class Outbound:
                     lost = []
                 # With nothing under way it can only wait for what another has; else it has to hear first that its last units arrived.
                 waits = stream is None or not stream.under_way
-                task = self._ledger.take(number, lambda: self._ended(number), waits=waits)
+                task = self._backlog.take(number, lambda: self._ended(number), waits=waits)
                 if task is None:
                     break
                 if task < 0:
@@ -274,12 +274,12 @@ class Outbound:
 
     def _stream(self, wire: Wire) -> OutStream:
         window_log = self._window_log if self._wanted_streams <= _LONG_WINDOWS else WINDOW_LOG
-        return OutStream(wire, self._number, window_log, self._ledger.arrived, self._learnt)
+        return OutStream(wire, self._number, window_log, self._backlog.arrived, self._learnt)
 
     def _learnt(self, state: dict[str, Any]) -> None:
         """What the receiver has after all is not sent, as far as it has not been yet."""
         if self._early:
-            self._ledger.there = self._runs(state)
+            self._backlog.there = self._runs(state)
 
     def _ended(self, number: int) -> bool:
         """The stream of this number is to stop, whatever is left."""
@@ -293,21 +293,21 @@ class Outbound:
         except AgentError:
             self._entrance.drop(wire)
             raise
-        self._ledger.rejoined(lost, lambda unit: self._units.within(unit, runs))
+        self._backlog.rejoined(lost, lambda unit: self._units.within(unit, runs))
         return self._stream(wire)
 
     def _settled(self, unit: int) -> bool:
         """Hashes the unit; True when nothing has to be sent of it, now or at all."""
         self._units.hashes(unit)
-        if self._units.within(unit, self._ledger.there):
+        if self._units.within(unit, self._backlog.there):
             if self._first:
                 with self._changed:
                     self._tally.resumed_bytes += self._units.length(unit)
-            self._ledger.is_there(unit)
+            self._backlog.is_there(unit)
             return True
         if self._units.same(unit):
-            return self._ledger.hold(unit)
-        if not self._ledger.differs and self._ledger.found_difference():
+            return self._backlog.hold(unit)
+        if not self._backlog.differs and self._backlog.found_difference():
             self._prepare()
         return False
 
@@ -342,7 +342,7 @@ class Outbound:
                     self._tally.sent_bytes += part.length - part.same
         stream.wrote(unit)
         self._chooser.took(Sample(encoding_s, encoding_cpu_s, sending_s, stream.receiver_limited_s()), self._units.length(unit))
-        again = self._ledger.goes(unit)
+        again = self._backlog.goes(unit)
         with self._changed:
             self._tally.wire_bytes += wire_bytes
             if again:
@@ -365,10 +365,10 @@ class Outbound:
 
     def _lost(self, stream: OutStream | None, unit: int, before: list[int]) -> list[int]:
         """The stream is gone; what it had under way, which the receiver may have or not. What was so ``before`` is for the others now."""
-        self._ledger.put_back(before)
+        self._backlog.put_back(before)
         mine = [unit] if unit >= 0 else []
         if stream is None:
-            self._ledger.put_back(mine)
+            self._backlog.put_back(mine)
             return []
         self._entrance.drop(stream.wire)
         with self._changed:
@@ -395,7 +395,7 @@ class Outbound:
             self._window_log = WINDOW_LOG
         if self._aborted or (isinstance(error, Refused) and error.code not in _AGAIN):
             raise error
-        if self._ledger.still_s > self._patience_s:
+        if self._backlog.still_s > self._patience_s:
             raise error
         if refused:
             try:
@@ -415,4 +415,4 @@ class Outbound:
 
     def _report(self) -> None:
         if self._tell is not None:
-            self._tell(max(0, self._tally.size - self._ledger.left * UNIT), self._tally.size, self._tally)
+            self._tell(max(0, self._tally.size - self._backlog.left * UNIT), self._tally.size, self._tally)

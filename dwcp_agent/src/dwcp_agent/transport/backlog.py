@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 
 from dwcp_agent.transport.work import Work
 
-__all__ = ["Ledger", "Runs"]
+__all__ = ["Backlog", "Runs"]
 
 Runs = list[tuple[int, int]]
 
 
-class Ledger:
+class Backlog:
     """Units by their number. Safe from several threads; whoever changes something notifies ``changed``."""
 
     def __init__(self) -> None:
