@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from dwcp_agent.commands.baseline import choose_baseline
 from dwcp_agent.commands.http import Endpoint
+from dwcp_agent.commands.ledger import ledger_directory
 from dwcp_agent.commands.records import Record, recorded
 from dwcp_agent.commands.session import KeptLink, Session
 from dwcp_agent.congestion.kernel import LONG_PATH_US
@@ -57,6 +58,8 @@ class Terms:
     patience_s: float = 60.0
     profile: Profile | None = None
     """None to choose by the path and the size."""
+    weight: float = 1.0
+    """Of the command, where it shares a link with others."""
 
 
 def profile_of(arguments: argparse.Namespace) -> Profile | None:
@@ -180,6 +183,8 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             progress=told,
             log=log,
             profile=terms.profile,
+            ledger=ledger_directory(),
+            weight=terms.weight,
         ).run()
     finally:
         _explain_congestion(session.kept_link, record)

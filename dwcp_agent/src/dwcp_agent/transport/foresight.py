@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dwcp_agent.prediction.sample import Sample
+from dwcp_agent.prediction.sample import Forecast, Sample
 from dwcp_agent.telemetry.path import PathSample
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ class Foresight:
     def __init__(self) -> None:
         self._forecaster: Forecaster | None = None
         self._seconds: list[PathSample] = []
-        self._said: float | None = None
+        self.forecast: Forecast | None = None
+        """The last one, also one that rests on too little."""
 
     def __call__(self, sample: PathSample) -> float | None:
         """Bytes a second that the path will carry."""
@@ -34,7 +35,7 @@ class Foresight:
         if sum(each.interval_s for each in self._seconds) >= _SECOND_S:
             self._take(self._seconds)
             self._seconds = []
-        return self._said
+        return self.forecast.bytes_per_s if self.forecast is not None and self.forecast.enough else None
 
     def _take(self, parts: list[PathSample]) -> None:
         last, seconds = parts[-1], sum(each.interval_s for each in parts)
@@ -49,5 +50,4 @@ class Foresight:
         again = sum(each.retransmitted_segments for each in parts)
         loss = min(1.0, again / sent) if sent else 0.0
         self._forecaster.add(Sample(last.at_s, delivered, rtt_ms=last.rtt_ms, loss=loss, jitter_ms=last.jitter_ms))
-        said = self._forecaster.forecast()
-        self._said = said.bytes_per_s if said is not None and said.enough else None
+        self.forecast = self._forecaster.forecast()

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dwcp_agent.congestion.kernel import MODEL_BASED, set_limit
@@ -24,6 +25,7 @@ from dwcp_agent.transport.answers import answer, refusal
 from dwcp_agent.transport.foresight import Foresight
 from dwcp_agent.transport.frame import PROTOCOL, Buffer, Flag, Kind, control, parse_control
 from dwcp_agent.transport.sender import Link
+from dwcp_agent.transport.sharing import Sharing
 from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.steering import Steering
 from dwcp_agent.transport.tally import Progress, Tally
@@ -68,6 +70,8 @@ class Outbound:
         progress: told how it goes.
         log: told of what is decided, and why.
         profile: whatever the path is like; None to choose by that.
+        ledger: directory in which transfers of this host find each other, to share a link; None to take no notice of others.
+        weight: who has twice the weight gets twice as much of a link that is shared.
     """
 
     def __init__(
@@ -84,6 +88,8 @@ class Outbound:
         progress: Progress | None = None,
         log: DecisionLog | None = None,
         profile: Profile | None = None,
+        ledger: Path | None = None,
+        weight: float = 1.0,
     ) -> None:
         self._connect = connect
         self._name = name
@@ -98,6 +104,7 @@ class Outbound:
             forced=profile,
             forecast=Foresight(),
             paces=lambda: self._link.congestion != MODEL_BASED,
+            sharing=Sharing(ledger, lambda: self._link.host, weight) if ledger is not None else None,
         )
         self._asked_streams = streams
         self._wanted_streams = max(1, min(streams or self._steering.streams, self._units.count))
