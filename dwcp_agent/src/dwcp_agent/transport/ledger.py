@@ -40,7 +40,8 @@ def lines(directory: Path, *, clean: bool) -> dict[str, dict[str, Any]]:
     What says nothing that can be read is passed over. Raises OSError when the directory cannot be read.
     """
     found: dict[str, dict[str, Any]] = {}
-    for path in list(itertools.islice(directory.iterdir(), _MOST)):
+    visible = (path for path in directory.iterdir() if not path.name.startswith("."))
+    for path in list(itertools.islice(visible, _MOST)):
         with contextlib.suppress(OSError, ValueError, RecursionError):
             told = _line(path, clean)
             if told is not None:
@@ -121,6 +122,7 @@ class Ledger:
         path = self._directory / self._name
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
+            os.fchmod(descriptor, 0o640)  # the agent beside it reads what its group may read
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)

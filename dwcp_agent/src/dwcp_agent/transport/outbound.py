@@ -96,15 +96,16 @@ class Outbound:
         self._units = Units(source, baseline)
         self._token = token
         self._log = log or DecisionLog()
+        self._foresight = Foresight()
         self._steering = Steering(
             self._sockets,
             self._log,
             limit_bytes_per_s=limit_bytes_per_s,
             size=source.size,
             forced=profile,
-            forecast=Foresight(),
+            forecast=self._foresight,
             paces=lambda: self._link.congestion != MODEL_BASED,
-            sharing=Sharing(ledger, lambda: self._link.host, weight) if ledger is not None else None,
+            sharing=Sharing(ledger, lambda: self._link.host, weight, figures=self._figures) if ledger is not None else None,
         )
         self._asked_streams = streams
         self._wanted_streams = max(1, min(streams or self._steering.streams, self._units.count))
@@ -287,6 +288,12 @@ class Outbound:
         if self._asked_streams is None:
             with self._changed:
                 self._wanted_streams = max(1, min(self._steering.streams, self._units.count, MOST_STREAMS))
+
+    def _figures(self) -> dict[str, Any]:
+        forecast, steering = self._foresight.forecast, self._steering
+        foreseen = forecast.bytes_per_s if forecast is not None and forecast.enough else None
+        figures = {"streams": steering.streams, "profile": steering.profile.name, "level": self._chooser.level}
+        return figures | {"forecast_bytes_per_s": foreseen, "forecast_error": self._foresight.error}
 
     def _sockets(self) -> list[socket.socket]:
         with self._changed:

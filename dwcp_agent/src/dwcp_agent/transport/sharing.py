@@ -58,6 +58,7 @@ class Sharing:
         self._command = command
         self._figures = figures
         self._place = ""
+        self._share: Share | None = None
         self._foresight = Foresight()
         self._wanted: deque[bool] = deque(maxlen=_WANTED)
         self._sums: deque[float] = deque(maxlen=_REMEMBERED)
@@ -90,12 +91,13 @@ class Sharing:
         most = math.inf if limit is None else limit
         own = Contender(ledger.name, self._command, self._weight, sample.delivered_bytes_per_s, free and any(self._wanted), most)
         where = {"place": self._place, "to": self._to()}
-        ledger.tell(where | _as_json(own) | {"cap_bytes_per_s": cap} | dict(self._figures()))
+        shared = round(self._share.bytes_per_s) if self._share is not None else None
+        ledger.tell(where | _as_json(own) | {"cap_bytes_per_s": cap, "share_bytes_per_s": shared} | dict(self._figures()))
         told = {name: fields for name, fields in ledger.others().items() if {key: fields.get(key) for key in where} == where}
         others = [each for each in (_contender(name, fields) for name, fields in told.items()) if each is not None]
         forecast = self._foreseen(sample, [own, *others])
         lately = list(self._sums)[-_LATELY:]
-        share = share_of(own, others, forecast, math.fsum(lately) / max(1, len(lately)))
+        self._share = share = share_of(own, others, forecast, math.fsum(lately) / max(1, len(lately)))
         if share is None:
             return None
         held = None if share.cap_bytes_per_s is None else max(share.cap_bytes_per_s, FLOOR_BYTES_PER_S)
