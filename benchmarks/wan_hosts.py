@@ -71,6 +71,11 @@ class Hosts:
             self._agent.wait()
             self._agent = None
 
+    @property
+    def agent(self) -> subprocess.Popen[bytes] | None:
+        """The process of the agent, if it runs."""
+        return self._agent
+
     def kill_agent(self) -> None:
         """The agent is gone without a word."""
         assert self._agent is not None
@@ -99,8 +104,8 @@ class Hosts:
         told = json.loads(out) if out.startswith(b"{") else {}
         return Run(round(seconds, 3), self._wire() - wire, round(_cpu_s() - cpu, 2), told)
 
-    def serve(self, *, streams: int = 4, library: Path | None = None) -> None:
-        """The agent runs on the receiver, its store on ``place``."""
+    def serve(self, *, streams: int = 4, library: Path | None = None, under: str = "") -> None:
+        """The agent runs on the receiver, its store on ``place``; ``under`` are words before its command."""
         store = self.place / "store"
         store.mkdir(exist_ok=True)
         tls = self._certificates()
@@ -113,7 +118,7 @@ class Hosts:
         with log.open("wb") as out:
             self._agent = self.on(
                 self.far,
-                f"exec {sys.executable} -m dwcp_agent serve --config {self.place}/agent.yaml",
+                f"exec {under} {sys.executable} -m dwcp_agent serve --config {self.place}/agent.yaml",
                 library=library,
                 stdout=out,
                 stderr=out,

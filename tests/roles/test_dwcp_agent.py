@@ -41,6 +41,7 @@ DIRECTORIES = {
     "/var/lib/dwcp": "root root 755",
     "/var/lib/dwcp/host": "root root 700",
     "/var/lib/dwcp/store": "dwcp dwcp 750",
+    "/var/lib/dwcp/senders": "root dwcp 2770",
 }
 
 

@@ -118,6 +118,13 @@ def _send_arguments(send: argparse.ArgumentParser) -> None:
         "--patience", type=float, default=60.0, metavar="S", help="give up when nothing moved for so long; run it again to go on"
     )
     send.add_argument("--limit", type=_rate, metavar="RATE", help="use no more of the link than this, as in 50mbit")
+    send.add_argument(
+        "--weight",
+        type=_weight,
+        default=1.0,
+        metavar="W",
+        help="twice the weight of another transfer from here to the same host is twice its share of the link; 1 when not given",
+    )
     send.add_argument("--quiescent", action="store_true", help="nobody writes to the device: send it although it is in use here")
     send.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
 
@@ -129,6 +136,17 @@ def _rate(text: str) -> int:
     if rate <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no rate like 800kbit, 50mbit or 1.5gbit")
     return rate
+
+
+def _weight(text: str) -> float:
+    """A number from 0.01 to 100."""
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not 0.01 <= weight <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0.01 to 100")
+    return weight
 
 
 def _serve(arguments: argparse.Namespace) -> None:

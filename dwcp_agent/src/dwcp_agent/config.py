@@ -99,6 +99,8 @@ class AgentConfig(_Strict):
     tls: Tls
     store: Path
     admission: Path = Path("/var/lib/dwcp/admission.json")
+    senders: Path = Path("/var/lib/dwcp/senders")
+    """Ledger of the transfers that run from this host, for metrics; read only."""
     streams: int = Field(default=4, ge=1, le=64)
     cpus: Cpus = Cpus()
     limits: Limits = Limits()

@@ -32,6 +32,7 @@ from dwcp_agent.sessions.ticket import TicketIssuer
 from dwcp_agent.store.state import StateStore
 from dwcp_agent.store.store import Store
 from dwcp_agent.telemetry.metrics import AgentMetrics
+from dwcp_agent.telemetry.senders import ReceivingMetrics, SenderMetrics
 from dwcp_agent.threads import Threads
 from dwcp_agent.transport.buffers import make_buffers
 from dwcp_agent.transport.inbound import InboundTable
@@ -144,6 +145,8 @@ class Service:
             admission=Admission(config.admission, self._slot, CONTROL_PORTS),
             defects=self._defects,
         )
+        metrics.registry.register(SenderMetrics(config.senders))
+        metrics.registry.register(ReceivingMetrics(self.context.inbound.figures))
         self._start_data(data, tls)
         # Last of the threads, since a thread inherits the mask of the one that starts it.
         threads.join("control")

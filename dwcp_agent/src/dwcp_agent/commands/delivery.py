@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from dwcp_agent.commands.baseline import choose_baseline
 from dwcp_agent.commands.item import Item, Terms, is_stable
+from dwcp_agent.commands.ledger import ledger_directory
 from dwcp_agent.commands.records import Record, recorded
 from dwcp_agent.commands.session import KeptLink, Session
 from dwcp_agent.congestion.kernel import LONG_PATH_US
@@ -118,6 +119,8 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             profile=terms.profile,
             window_log=session.window_log,
             early=session.is_new(item.name),
+            ledger=ledger_directory(),
+            weight=terms.weight,
         ).run()
     finally:
         _explain_congestion(session.kept_link, record)

@@ -29,6 +29,8 @@ class Terms:
     patience_s: float = 60.0
     profile: Profile | None = None
     """None to choose by the path and the size."""
+    weight: float = 1.0
+    """Of the command, where it shares a link with others."""
 
 
 def profile_of(arguments: argparse.Namespace) -> Profile | None:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dwcp_agent.commands.cache import cache_directory
+from dwcp_agent.commands.ledger import ledger_directory
 from dwcp_agent.errors import AgentError
 from dwcp_agent.transport.tally import Tally
+from dwcp_agent.transport.totals import count
 
 __all__ = ["KEPT", "Record", "recorded", "records"]
 
@@ -93,6 +95,9 @@ def recorded(record: Record) -> Iterator[None]:
         # A full disk, a home that is read-only or not there: the transfer is what counts.
         with contextlib.suppress(OSError, ValueError, TypeError):
             _write(record)
+        directory = ledger_directory()
+        if directory is not None:
+            count(directory, record.outcome, [(decision["policy"], decision["what"]) for decision in record.decisions])
 
 
 def records() -> list[dict[str, Any]]:

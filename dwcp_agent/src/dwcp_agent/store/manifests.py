@@ -1,7 +1,8 @@
 """Manifests of stored content, kept beside it: what a sender asks for to send only what differs.
 
 A kept manifest speaks for a file as long as size, times and inode are what they were when it was written, and as long as it has the id that
-it was written with: what a disk has damaged is not there.
+it was written with: what a disk has damaged is not there. Of all that are kept in a directory, those that were used last stay: what
+nobody asks for any more, because its file is gone or another by now, goes first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import mmap
 import os
 import secrets
+import threading
 from typing import Any
 
 from blake3 import blake3
@@ -18,8 +20,12 @@ from blake3 import blake3
 from dwcp_agent.encoding.manifest import HASH_BYTES, Manifest, block_count, manifest_of
 from dwcp_agent.errors import BadInput
 
-__all__ = ["kept_id", "load_manifest", "read_manifest", "save_manifest"]
+__all__ = ["MOST_BYTES", "MOST_FILES", "kept_id", "load_manifest", "purge_manifests", "read_manifest", "save_manifest"]
 
+MOST_FILES, MOST_BYTES = 100_000, 1_000_000_000
+"""Of kept manifests in one directory: those of 2 TB of content."""
+_PURGE_FILES, _PURGE_BYTES = 1_000, 50_000_000
+"""Between two looks at the whole directory, which take some ms per thousand files: so much more than the most may be there."""
 _HEAD_BYTES = 32 * 1024
 """Enough for any path of Linux, however it has to be escaped."""
 _READERS = 2
@@ -61,6 +67,8 @@ def save_manifest(directory: int, of: str, descriptor: int, manifest: Manifest) 
             with os.fdopen(file, "wb") as opened:
                 opened.write(head + manifest.hashes)
             os.rename(temporary, _key(of), src_dir_fd=directory, dst_dir_fd=directory)
+            if _due(directory, len(head) + len(manifest.hashes)):
+                purge_manifests(directory)
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=directory)
@@ -81,6 +89,8 @@ def load_manifest(directory: int, of: str, descriptor: int) -> Manifest | None:
         with contextlib.suppress(BadInput):
             found = Manifest(stamp["size"], hashes)
             if found.id == head.get("id"):
+                with contextlib.suppress(OSError):
+                    os.utime(key, dir_fd=directory)
                 return found
     with contextlib.suppress(OSError):
         os.unlink(key, dir_fd=directory)
@@ -99,6 +109,45 @@ def kept_id(directory: int, of: str, descriptor: int) -> str | None:
         return None
     found = head.get("id")
     return found if isinstance(found, str) else None
+
+
+def purge_manifests(directory: int, most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> int:
+    """Removes those that were used longest ago until no more are there than may be, but for the last one; says how many. Raises OSError.
+
+    After the machine's clock was set back some go too early, which costs the time to make them again.
+    """
+    found: list[tuple[int, int, str]] = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # another purges, or replaces, at the same time
+                status = entry.stat(follow_symlinks=False)
+                found.append((status.st_mtime_ns, status.st_size, entry.name))
+    found.sort(reverse=True)
+    kept_bytes, gone = 0, 0
+    for number, (_, size, name) in enumerate(found):
+        kept_bytes += size
+        if number and (number >= most_files or kept_bytes > most_bytes):
+            kept_bytes -= size
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
+                gone += 1
+    return gone
+
+
+_saved: dict[tuple[int, int], tuple[int, int]] = {}
+"""By directory: files and bytes since this process looked at all of it."""
+_saving = threading.Lock()
+
+
+def _due(directory: int, size: int) -> bool:
+    """Whether it is time to look: at a process's first one, and then now and then."""
+    status = os.fstat(directory)
+    place = status.st_dev, status.st_ino
+    with _saving:
+        files, total = _saved.get(place, (_PURGE_FILES, 0))
+        due = files + 1 > _PURGE_FILES or total + size > _PURGE_BYTES
+        _saved[place] = (0, 0) if due else (files + 1, total + size)
+        return due
 
 
 def _stamp(descriptor: int) -> dict[str, int]:

@@ -14,6 +14,9 @@ __all__ = ["PathMeter", "PathSample"]
 _REMEMBERED_S = 300.0
 """As long as the kernel remembers a least round trip (``net.ipv4.tcp_min_rtt_wlen``): a path may change."""
 
+_WAITS = 0.5
+"""A connection that waited for its receiver for this part of the time would not be faster on a faster path."""
+
 
 @dataclass(frozen=True)
 class PathSample:
@@ -39,6 +42,8 @@ class PathSample:
     sent_segments: int
     """With data, those sent again included."""
     retransmitted_segments: int
+    wanting_streams: int = 0
+    """Connections that were given more than the network took, and whose receiver was not what they waited for."""
 
     @property
     def loss(self) -> float:
@@ -70,6 +75,7 @@ class PathMeter:
             return None
         interval_s = now - self._at if self._at is not None else 0.0
         since = [(info, *_since(self._before.get(sock), info)) for sock, info in told.items()]
+        wanting = sum(_wants(self._before.get(sock), info, interval_s) for sock, info in told.items())
         moved = [info for info, acked, _, _ in since if acked]
         self._before.clear()
         self._before.update(told)
@@ -86,6 +92,7 @@ class PathMeter:
             jitter_ms=_middle(info.rtt_variation_us for info in heard) / 1e3,
             sent_segments=sum(each[2] for each in since),
             retransmitted_segments=sum(each[3] for each in since),
+            wanting_streams=wanting,
         )
 
     def _least_of(self, told: Iterable[TcpInfo], now: float) -> int:
@@ -102,6 +109,11 @@ def _ask(sock: socket.socket) -> TcpInfo | None:
         return tcp_info(sock)
     except (OSError, ValueError):
         return None
+
+
+def _wants(before: TcpInfo | None, now: TcpInfo, interval_s: float) -> bool:
+    waited_us = now.receiver_limited_us - (before.receiver_limited_us if before is not None else now.receiver_limited_us)
+    return now.unsent_bytes > 0 and waited_us < _WAITS * interval_s * 1e6
 
 
 def _since(before: TcpInfo | None, now: TcpInfo) -> tuple[int, int, int]:

@@ -39,6 +39,11 @@ class Entrance:
         """The congestion control of its connections."""
         return self._link.congestion
 
+    @property
+    def host(self) -> str:
+        """Where its connections go."""
+        return self._link.host
+
     def renew(self) -> None:
         """Opens the session again. Raises Refused, Unreachable."""
         link, ticket = self._connect()

@@ -193,6 +193,11 @@ class Inbound:
         with self._changed:
             return self._streams > 0 and self._done is None
 
+    def figures(self) -> tuple[int, bool]:
+        """Streams that take part, and whether there is a baseline."""
+        with self._changed:
+            return self._streams, self._assembly.has_baseline
+
     def idle_s(self) -> float:
         """Seconds since anything happened."""
         with self._changed:
@@ -296,6 +301,13 @@ class InboundTable:
         """Transfers that streams take part in and that have not ended."""
         with self._lock:
             return sum(1 for inbound in self._transfers.values() if inbound.running())
+
+    def figures(self) -> dict[str, int]:
+        """``streams`` that take part, and transfers that any take part in, by their baseline: ``used`` or ``none``."""
+        with self._lock:
+            told = [inbound.figures() for inbound in self._transfers.values() if inbound.running()]
+        used = sum(has for _, has in told)
+        return {"streams": sum(streams for streams, _ in told), "used": used, "none": len(told) - used}
 
     def reap(self, stall_timeout_s: float) -> None:
         """Puts aside what nobody sends any more and forgets what is over; call it every second or so."""

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dwcp_agent.congestion.kernel import MODEL_BASED
@@ -23,6 +24,7 @@ from dwcp_agent.transport.foresight import Foresight
 from dwcp_agent.transport.frame import PROTOCOL, Flag, Kind, control
 from dwcp_agent.transport.outstream import OutStream
 from dwcp_agent.transport.sender import Link
+from dwcp_agent.transport.sharing import Sharing
 from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.steering import Steering
 from dwcp_agent.transport.tally import Progress, Tally
@@ -60,6 +62,8 @@ class Outbound:
         profile: whatever the path is like; None to choose by that.
         window_log: the longest window that the receiver has memory for, as a power of 2 in bytes.
         early: sends before the receiver has said what it has, since it is known to have nothing and to allow it.
+        ledger: directory in which transfers of this host find each other, to share a link; None to take no notice of others.
+        weight: who has twice the weight gets twice as much of a link that is shared.
     """
 
     def __init__(
@@ -78,18 +82,22 @@ class Outbound:
         profile: Profile | None = None,
         window_log: int = WINDOW_LOG,
         early: bool = False,
+        ledger: Path | None = None,
+        weight: float = 1.0,
     ) -> None:
         self._units = Units(source, baseline)
         self._hello: dict[str, Any] = {"protocol": PROTOCOL, "token": token, "name": name, "size": source.size}
         self._log = log or DecisionLog()
+        self._foresight = Foresight()
         self._steering = Steering(
             lambda: self._entrance.sockets(),
             self._log,
             limit_bytes_per_s=limit_bytes_per_s,
             size=source.size,
             forced=profile,
-            forecast=Foresight(),
+            forecast=self._foresight,
             paces=lambda: self._entrance.congestion != MODEL_BASED,
+            sharing=Sharing(ledger, lambda: self._entrance.host, weight, figures=self._figures) if ledger is not None else None,
         )
         self._asked_streams = streams
         self._wanted_streams = max(1, min(streams or self._steering.streams, self._units.count))
@@ -230,6 +238,12 @@ class Outbound:
         if self._asked_streams is None:
             with self._changed:
                 self._wanted_streams = max(1, min(self._steering.streams, self._units.count, MOST_STREAMS))
+
+    def _figures(self) -> dict[str, Any]:
+        forecast, steering = self._foresight.forecast, self._steering
+        foreseen = forecast.bytes_per_s if forecast is not None and forecast.enough else None
+        figures = {"streams": steering.streams, "profile": steering.profile.name, "level": self._chooser.level}
+        return figures | {"forecast_bytes_per_s": foreseen, "forecast_error": self._foresight.error}
 
     def _run_stream(self, number: int, wire: Wire | None) -> None:
         stream = self._stream(wire) if wire is not None else None

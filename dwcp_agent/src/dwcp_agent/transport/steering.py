@@ -14,15 +14,19 @@ from weakref import WeakKeyDictionary
 from dwcp_agent import log as logs
 from dwcp_agent.congestion import pace as acp
 from dwcp_agent.congestion.kernel import lift_limit, set_limit
+from dwcp_agent.prediction.competition import Share
 from dwcp_agent.profiles.choice import choose
 from dwcp_agent.profiles.table import BALANCED, Profile
 from dwcp_agent.telemetry.decisions import Decision, DecisionLog
 from dwcp_agent.telemetry.path import PathMeter, PathSample
+from dwcp_agent.transport.sharing import Sharing
 from dwcp_agent.transport.streams import MOST_STREAMS, count_streams
 
 __all__ = ["Forecast", "Steering"]
 
 _INTERVAL_S = 0.5
+_TOLD = 0.2
+"""A share that changed by less is not told of: the forecast is another one each second."""
 _REMEMBERED = 8
 """Samples whose largest delivery rate counts for streams: one interval in which little was sent is no reason to close them."""
 Forecast = Callable[[PathSample], float | None]
@@ -46,6 +50,7 @@ class Steering:
         forecast: used instead of the delivery rate of the last intervals.
         paces: False where the kernel's congestion control goes by a model of the path, as BBR does: it keeps queues short itself, and a cap
             above it was measured to cost a fifth of the rate (``docs/transport.md``).
+        sharing: with whom it shares the link; None when it does not ask.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Steering:
         processors: int | None = None,
         forecast: Forecast | None = None,
         paces: Callable[[], bool] = lambda: True,
+        sharing: Sharing | None = None,
     ) -> None:
         self._sockets = sockets
         self._log = log
@@ -72,6 +78,9 @@ class Steering:
         self._processors = processors or len(os.sched_getaffinity(0))
         self._forecast = forecast
         self._paces = paces
+        self._sharing = sharing
+        self._shared: Share | None = None
+        """The share that was told of last."""
         self._meter = PathMeter()
         self._pace = acp.Pace()
         self._delivery: deque[float] = deque(maxlen=_REMEMBERED)
@@ -99,6 +108,8 @@ class Steering:
         self._ending.set()
         if self._thread is not None:
             self._thread.join()
+        if self._sharing is not None:
+            self._sharing.close()
         for sock in list(self._set):
             with contextlib.suppress(OSError, ValueError):
                 lift_limit(sock)
@@ -112,24 +123,45 @@ class Steering:
         if sample is None:
             return None
         self.path = sample
-        self._choose_rate(sample)
+        limits = [each for each in (self._choose_pace(sample), self._limit) if each is not None]
+        limit = min(limits) if limits else None
+        share = self._choose_share(sample, limit)
+        caps = [each for each in (limit, share) if each is not None]
+        self.rate_cap = int(min(caps)) if caps else None
         self._choose_profile(sample)
         self._choose_streams(sample)
         self._apply(sockets)
         return sample
 
-    def _choose_rate(self, sample: PathSample) -> None:
+    def _choose_pace(self, sample: PathSample) -> float | None:
+        """What congestion leaves of the rate, in bytes/s; None for all of it."""
         if not self._paces():
-            return
+            return None
         before, said = self._pace, acp.decide(self._pace, sample)
         self._pace = said.pace
         cap, was = said.pace.cap_bytes_per_s, before.cap_bytes_per_s
-        caps = [each for each in (cap, self._limit) if each is not None]
-        self.rate_cap = int(min(caps)) if caps else None
         # Of a recovery only its beginning: it goes on in small steps for as long as it lasts.
         recovers = cap is not None and was is not None and cap > was and before.clean_s == 0.0
         if cap is None or was is None or cap < was or recovers:
             self._tell("congestion", "rate_cap_bytes_per_s", cap, was, said.why, sample)
+        return cap
+
+    def _choose_share(self, sample: PathSample, limit: float | None) -> float | None:
+        """What others leave it, in bytes/s; None when it is not held to that."""
+        if self._sharing is None:
+            return None
+        said, told = self._sharing.step(sample, limit, self.rate_cap), self._shared
+        if said is None or told is None:
+            news = said is not told
+        else:
+            freed = (said.cap_bytes_per_s is None) != (told.cap_bytes_per_s is None)
+            news = freed or abs(said.bytes_per_s - told.bytes_per_s) > _TOLD * told.bytes_per_s
+        if news:
+            self._shared = said
+            value = round(said.bytes_per_s) if said is not None else None
+            why = said.why if said is not None else "no other command wants its link"
+            self._log.add(Decision(sample.at_s, "shares", "share_bytes_per_s", value, why))
+        return said.cap_bytes_per_s if said is not None else None
 
     def _choose_profile(self, sample: PathSample) -> None:
         in_it_s = sample.at_s - self._begun if self._begun is not None else 0.0

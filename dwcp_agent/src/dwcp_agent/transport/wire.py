@@ -107,4 +107,7 @@ class Wire:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason and "ALERT" in error.reason and "CERTIFICATE" in error.reason:
+        # With TLS 1.3 who connects hears of it only when it reads.
+        return "the other side does not accept this certificate: it is of another CA, or by that side's clock over or not valid yet"
     return str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")
