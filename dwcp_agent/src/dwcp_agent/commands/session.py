@@ -151,6 +151,10 @@ class Session:
             at += length
         return found if at == len(hashes) else {}
 
+    def dictionary(self, id: str) -> bytes:
+        """What the agent sends as its dictionary ``id``. Raises Unreachable, Refused."""
+        return self._fetch("GET", f"/v1/dictionaries/{quote(id)}")[1]
+
     def close(self) -> None:
         """Closes all connections."""
         self._connection.close()

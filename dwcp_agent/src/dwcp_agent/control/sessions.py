@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
@@ -27,6 +28,7 @@ async def open_session(request: web.Request) -> web.Response:
     ticket, expires = context.tickets.issue(session, identity, now)
     if context.sessions.open(identity, session, expires, now):
         log.event("session", session=session, identity=str(identity))
+    dictionary = await asyncio.to_thread(context.dictionaries.latest, identity)
     body = {
         "session": session,
         "release": context.release.id,
@@ -36,4 +38,6 @@ async def open_session(request: web.Request) -> web.Response:
         "protocol": PROTOCOL,
         "state": STATE,
     }
+    if dictionary is not None:
+        body["dictionary"] = dictionary.id
     return web.Response(status=201, content_type="application/json", text=json.dumps(body))
