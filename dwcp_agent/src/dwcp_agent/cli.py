@@ -118,6 +118,9 @@ def _send_arguments(send: argparse.ArgumentParser) -> None:
         "--patience", type=float, default=60.0, metavar="S", help="give up when nothing moved for so long; run it again to go on"
     )
     send.add_argument("--limit", type=_rate, metavar="RATE", help="use no more of the link than this, as in 50mbit")
+    send.add_argument("--numeric", metavar="TYPE", help="the file is an array of float32 or float64, little-endian: round it (lossy)")
+    send.add_argument("--error", type=float, metavar="E", help="with --numeric: what a value may be off at most")
+    send.add_argument("--relative-error", type=float, metavar="E", help="with --numeric: the same, as a share of the value, as in 0.001")
     send.add_argument("--quiescent", action="store_true", help="nobody writes to the device: send it although it is in use here")
     send.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
 

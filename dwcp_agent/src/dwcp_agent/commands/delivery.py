@@ -18,10 +18,12 @@ from dwcp_agent.commands.http import Endpoint
 from dwcp_agent.commands.records import Record, recorded
 from dwcp_agent.commands.session import KeptLink, Session
 from dwcp_agent.congestion.kernel import LONG_PATH_US
-from dwcp_agent.errors import BadInput, Failed
+from dwcp_agent.encoding.rounding import Rounding
+from dwcp_agent.errors import BadInput, Failed, Refused
 from dwcp_agent.profiles.table import BALANCED, Profile, profile_named
 from dwcp_agent.telemetry.decisions import DecisionLog
 from dwcp_agent.transport.device import DeviceSource
+from dwcp_agent.transport.frame import ROUNDED
 from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.sender import Sending
 from dwcp_agent.transport.source import Source
@@ -76,6 +78,8 @@ class Item:
     source: Source
     baseline_path: Path | None = None
     baseline: Source | None = None
+    rounding: Rounding | None = None
+    """How the numbers of both sources are rounded."""
 
 
 def deliver(session: Session, item: Item, token: str, terms: Terms, tell: Progress | None = None) -> dict[str, Any]:
@@ -89,6 +93,11 @@ def deliver(session: Session, item: Item, token: str, terms: Terms, tell: Progre
         session.open()
         spoken = f"the highest that this sender and release {session.release} speak"
         record.decided("protocol", "version", session.protocol, spoken, record.now_s())
+        if item.rounding is not None:
+            if session.answer.get("rounded") != ROUNDED:
+                what = f"{session.asked} runs release {session.release}, which would not note that the content is rounded"
+                raise Refused(f"{what}; nothing was sent.", code="no-rounding")
+            record.decided("rounding", "numbers", item.rounding.mark, "--numeric asked for it", record.now_s())
         try:
             by = (
                 _by_protocol_2(session, item, token, terms, record, tell) if session.protocol >= 2 else _by_protocol_1(session, item, terms)
@@ -115,6 +124,8 @@ def deliver(session: Session, item: Item, token: str, terms: Terms, tell: Progre
             "source_stable": is_stable(item.source),
             "verified": True,
         }
+        if item.rounding is not None:
+            report["rounded"] = item.rounding.mark
         record.ended(report, None)
         return report
 
@@ -126,6 +137,8 @@ def token_of(item: Item, endpoint: Endpoint, at: Path | None = None) -> str:
     What a device has may be another version each time it is asked, unless its writes are counted: then no later run can go on.
     """
     what: list[object] = [str(endpoint), item.name]
+    if item.rounding is not None:
+        what.append(item.rounding.mark)
     if isinstance(item.source, DeviceSource):
         version = item.source.version
         if version is None:
@@ -180,6 +193,7 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             progress=told,
             log=log,
             profile=terms.profile,
+            rounded=item.rounding.mark if item.rounding is not None else None,
         ).run()
     finally:
         _explain_congestion(session.kept_link, record)

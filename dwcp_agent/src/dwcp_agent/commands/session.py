@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -127,9 +128,9 @@ class Session:
             if ours is not None:
                 told, _ = self._fetch("HEAD", what, timeout_s=_MANIFEST_TIMEOUT_S)
                 if told.get("X-DWCP-Manifest") == ours().id:
-                    return ours()
+                    return replace(ours(), rounded=told.get("X-DWCP-Rounded"))
             told, hashes = self._fetch("GET", what, timeout_s=_MANIFEST_TIMEOUT_S)
-            return Manifest(int(told.get("X-DWCP-Size", "")), hashes)
+            return Manifest(int(told.get("X-DWCP-Size", "")), hashes, told.get("X-DWCP-Rounded"))
         except Refused as error:
             if error.status == 404:
                 return None

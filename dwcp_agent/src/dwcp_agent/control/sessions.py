@@ -12,7 +12,7 @@ from dwcp_agent import log
 from dwcp_agent.control.context import CONTEXT, caller
 from dwcp_agent.errors import Refused
 from dwcp_agent.sessions.ticket import check_session_id
-from dwcp_agent.transport.frame import PROTOCOL, STATE
+from dwcp_agent.transport.frame import PROTOCOL, ROUNDED, STATE
 
 __all__ = ["open_session"]
 
@@ -37,6 +37,7 @@ async def open_session(request: web.Request) -> web.Response:
         "expires": expires,
         "protocol": PROTOCOL,
         "state": STATE,
+        "rounded": ROUNDED,
     }
     if dictionary is not None:
         body["dictionary"] = dictionary.id

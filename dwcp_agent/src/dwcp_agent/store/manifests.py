@@ -19,7 +19,7 @@ from blake3 import blake3
 from dwcp_agent.encoding.manifest import HASH_BYTES, Manifest, block_count, manifest_of
 from dwcp_agent.errors import BadInput
 
-__all__ = ["load_manifest", "read_manifest", "save_manifest"]
+__all__ = ["has_its_mark", "load_manifest", "read_manifest", "save_manifest"]
 
 _HEAD_BYTES = 32 * 1024
 """Enough for any path of Linux, however it has to be escaped."""
@@ -50,9 +50,12 @@ def read_manifest(descriptor: int) -> Manifest:
         return manifest_of(content, readers)
 
 
-def save_manifest(directory: int, of: str, descriptor: int, manifest: Manifest) -> None:
-    """Keeps the manifest of an open file, which is called ``of`` and has its name already. A full disk keeps none: that costs time only."""
-    head = json.dumps(_stamp(descriptor) | {"schema": 2, "of": of, "id": manifest.id}).encode() + b"\n"
+def save_manifest(directory: int, of: str, descriptor: int, manifest: Manifest) -> bool:
+    """Keeps the manifest of an open file, which is called ``of`` and has its name already. A full disk keeps none, and it is False.
+
+    That costs time, and for rounded content the mark.
+    """
+    head = json.dumps(_stamp(descriptor) | {"schema": 2, "of": of, "id": manifest.id} | _marked(manifest)).encode() + b"\n"
     temporary = secrets.token_hex(16)
     with contextlib.suppress(OSError):
         try:
@@ -64,6 +67,8 @@ def save_manifest(directory: int, of: str, descriptor: int, manifest: Manifest) 
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=directory)
             raise
+        return True
+    return False
 
 
 def load_manifest(directory: int, of: str, descriptor: int) -> Manifest | None:
@@ -78,12 +83,25 @@ def load_manifest(directory: int, of: str, descriptor: int) -> Manifest | None:
         return None
     if isinstance(head, dict) and {field: head.get(field) for field in stamp} == stamp:
         with contextlib.suppress(BadInput):
-            found = Manifest(stamp["size"], hashes)
-            if found.id == head.get("id"):
+            found = Manifest(stamp["size"], hashes, head.get("rounded"))
+            if found.id == head.get("id") and has_its_mark(head, found):
                 return found
     with contextlib.suppress(OSError):
         os.unlink(key, dir_fd=directory)
     return None
+
+
+def has_its_mark(head: dict[str, Any], manifest: Manifest) -> bool:
+    """True when ``head`` says of ``manifest`` whether it is rounded, and how, and no bit of that was changed."""
+    told = {name: head.get(name) for name in ("schema", "rounded", "seal")}
+    return told == {"schema": 2, "rounded": None, "seal": None} | _marked(manifest)
+
+
+def _marked(manifest: Manifest) -> dict[str, Any]:
+    if manifest.rounded is None:
+        return {}
+    seal = blake3(f"{manifest.id} {manifest.rounded}".encode()).hexdigest(16)
+    return {"schema": 3, "rounded": manifest.rounded, "seal": seal}
 
 
 def _stamp(descriptor: int) -> dict[str, int]:

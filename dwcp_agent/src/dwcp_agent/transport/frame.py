@@ -31,6 +31,7 @@ __all__ = [
     "MAX_CONTROL_BYTES",
     "MIN_CHUNK",
     "PROTOCOL",
+    "ROUNDED",
     "STATE",
     "Buffer",
     "Flag",
@@ -52,6 +53,8 @@ PROTOCOL = 2
 """The highest version of the conversation that frames carry."""
 STATE = 1
 """The highest version of the conversation about small state."""
+ROUNDED = 1
+"""The highest version of marks for content whose numbers were rounded."""
 _HEADER = struct.Struct(">4sBBHQQIII")
 _COVERED = _HEADER.size - 4
 HEADER_BYTES = _HEADER.size

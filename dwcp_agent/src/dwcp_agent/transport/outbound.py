@@ -68,6 +68,7 @@ class Outbound:
         progress: told how it goes.
         log: told of what is decided, and why.
         profile: whatever the path is like; None to choose by that.
+        rounded: the mark of a source whose numbers are rounded.
     """
 
     def __init__(
@@ -84,11 +85,13 @@ class Outbound:
         progress: Progress | None = None,
         log: DecisionLog | None = None,
         profile: Profile | None = None,
+        rounded: str | None = None,
     ) -> None:
         self._connect = connect
         self._name = name
         self._units = Units(source, baseline)
         self._token = token
+        self._rounded = rounded
         self._log = log or DecisionLog()
         self._steering = Steering(
             self._sockets,
@@ -206,6 +209,8 @@ class Outbound:
         hello = {"protocol": PROTOCOL, "ticket": self._ticket, "token": self._token, "name": self._name, "size": self._tally.size}
         if self._units.baseline is not None:
             hello["baseline"] = self._units.baseline.manifest.id
+        if self._rounded is not None:
+            hello["rounded"] = self._rounded
         try:
             wire.write(control(Kind.HELLO, self._number, hello))
         except Unreachable:
@@ -231,7 +236,8 @@ class Outbound:
                 units.baseline = None
             self._there = self._runs(state)
             # Until something differs nothing is said of what does not: when nothing does, there is nothing to send.
-            self._differs = units.baseline is None or bool(self._there) or units.baseline.manifest.size != units.source.size
+            was = units.baseline.manifest if units.baseline is not None else None
+            self._differs = was is None or bool(self._there) or (was.size, was.rounded) != (units.source.size, self._rounded)
             if self._differs:
                 self._prepare()
             self._work = Work(units.count, self._wanted_streams, MOST_STREAMS)
