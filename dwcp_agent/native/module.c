@@ -2,7 +2,7 @@
 #include "python.h"
 
 static int (*const FACES[])(PyObject *) = {
-    dwcp_py_add_dispatch, dwcp_py_add_kernels,  dwcp_py_add_chunker,
+    dwcp_py_add_dispatch, dwcp_py_add_kernels,  dwcp_py_add_chunker,  dwcp_py_add_rounding,
 #if DWCP_PHASE4
     dwcp_py_add_affinity, dwcp_py_add_batch,    dwcp_py_add_channels, dwcp_py_add_pool, dwcp_py_add_zerocopy,
 #endif

@@ -14,6 +14,7 @@ enum { DWCP_RELEASE_ABOVE = 32 * 1024 };
 int dwcp_py_add_kernels(PyObject *module);
 int dwcp_py_add_chunker(PyObject *module);
 int dwcp_py_add_dispatch(PyObject *module);
+int dwcp_py_add_rounding(PyObject *module);
 /* In builds with Phase 4 only. */
 int dwcp_py_add_affinity(PyObject *module);
 int dwcp_py_add_batch(PyObject *module);

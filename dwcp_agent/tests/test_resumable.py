@@ -491,6 +491,8 @@ class Raw:
         {"size": True},
         {"baseline": "x"},
         {"baseline": 7},
+        {"rounded": True},
+        {"rounded": "float32 absolute"},
         {"name": "../escape"},
         {"name": ""},
         {"ticket": "forged.ticket"},

@@ -54,6 +54,16 @@ def chunk_ends(data: Buffer, average: int, *, least: int = 0, most: int = 0, fin
     """
 
 def chunk_ends_on(path: str, data: Buffer, average: int, *, least: int = 0, most: int = 0, final: bool = True) -> list[int]: ...
+def round_to_step(data: Buffer, width: int, step: int, error: float, /) -> None:
+    """Rounds numbers of ``width`` bytes (4 or 8; IEEE 754, of this machine's byte order) in place, to multiples of 2^``step``, to even.
+
+    What is no larger than ``error``, which is from half of that to all of it, becomes 0 with its sign. Zeros, denormals, infinities and
+    NaNs stay as they are, and so does what would become infinite. Raises ValueError when the bytes are no whole number of items.
+    """
+
+def round_to_fraction(data: Buffer, width: int, kept: int, /) -> None:
+    """As :func:`round_to_step`, to ``kept`` bits of the fraction beside the one that is not stored."""
+
 def select(disabled: Sequence[str], /) -> None:
     """Chooses the best path of every kernel that needs none of ``disabled``; names that are no instruction set are passed over."""
 

@@ -29,6 +29,7 @@ from dwcp_agent.security.tls import server_context
 from dwcp_agent.sessions.admission import Admission
 from dwcp_agent.sessions.table import SessionTable
 from dwcp_agent.sessions.ticket import TicketIssuer
+from dwcp_agent.store.dictionaries import Dictionaries
 from dwcp_agent.store.state import StateStore
 from dwcp_agent.store.store import Store
 from dwcp_agent.telemetry.metrics import AgentMetrics
@@ -111,6 +112,8 @@ class Service:
         self._cleanup.callback(store.close)
         values = StateStore(config.store, limits.max_state_keys, limits.max_state_bytes)
         self._cleanup.callback(values.close)
+        dictionaries = Dictionaries(config.store)
+        dictionaries.purge()
 
         threads = Threads({"net": config.cpus.net, "codec": config.cpus.codec, "control": config.cpus.control})
         # Commits wait for the disk most of the time, and several that wait together share one flush of its journal.
@@ -136,9 +139,10 @@ class Service:
             tickets=tickets,
             transfers=TransferTable(store, limits.max_streams, limits.max_transfer_bytes),
             inbound=InboundTable(store, limits.max_streams, limits.max_transfer_bytes),
-            states=StateStreams(tickets, values, metrics, limits.stall_timeout_s, limits.idle_timeout_s),
+            states=StateStreams(tickets, values, dictionaries, metrics, limits.stall_timeout_s, limits.idle_timeout_s),
             store=store,
             values=values,
+            dictionaries=dictionaries,
             codec=codec,
             threads=threads,
             buffers=buffers,

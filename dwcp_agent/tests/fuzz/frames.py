@@ -12,6 +12,7 @@ from dwcp_agent.encoding.chunk import decode_chunk, decompress, encode_chunk
 from dwcp_agent.encoding.manifest import PAGE
 from dwcp_agent.encoding.patch import MAX_REFERRED_BYTES, MAX_RUNS, decode_patch, encode_patch
 from dwcp_agent.encoding.stream import PartDecoder, PartEncoder
+from dwcp_agent.encoding.trained import MAX_DICTIONARY_BYTES, Dictionary, dictionary_number, train
 from dwcp_agent.errors import ProtocolError
 from dwcp_agent.transport.entries import MAX_ENTRIES, checked_key, decode_entries, encode_entries
 from dwcp_agent.transport.frame import (
@@ -31,11 +32,15 @@ from dwcp_agent.transport.frame import (
 from fuzz.given import Given
 from fuzz.memory import at_most
 
-__all__ = ["chunk", "control_json", "entries", "header", "parts", "patch"]
+__all__ = ["chunk", "control_json", "entries", "header", "parts", "patch", "trained"]
 
 MAX_WINDOW = 8 << 20
 _SLACK = 256 * 1024
 """What may be allocated beside content: objects, messages, the interpreter's own."""
+SAMPLE = b'{"kind": "node", "name": "ams-7", "phase": "ready", "leased": 1234}'
+_made = train([SAMPLE.replace(b"7", b"%d" % number).replace(b"ready", b"phase %d" % (number % 5)) for number in range(200)])
+assert _made is not None
+DICTIONARY = _made
 BASELINE = b"".join(bytes([number % 251, number // 251]) * 32 for number in range(3 * 1024)) + b"the end"
 
 
@@ -157,6 +162,35 @@ def entries(data: bytes) -> None:
     assert 1 <= len(found) <= MAX_ENTRIES
     assert all(checked_key(key, value) for key, value in found)
     assert encode_entries([(key.encode(), value) for key, value in found]) == data
+
+
+def trained(data: bytes) -> None:
+    """A payload by a dictionary is exactly its raw length; bytes are no dictionary, or one that undoes what it did; in bounded memory."""
+    given = Given(data)
+    kind, raw_length, content = given.number(2), given.number(MAX_CHUNK), given.rest()
+    if kind == 0:
+        try:
+            with at_most(2 * raw_length + 2 * len(content) + _SLACK):
+                dictionary_number(content)
+                found = DICTIONARY.decode(content, raw_length)
+        except ProtocolError:
+            return
+        assert len(found) == raw_length
+        return
+    if kind == 1:
+        made = bytearray(DICTIONARY.content)
+        at = raw_length % len(made)
+        made[at : at + len(content)] = content[: len(made) - at]
+        content = bytes(made)
+    try:
+        with at_most(8 * MAX_DICTIONARY_BYTES + _SLACK):
+            dictionary = Dictionary(content)
+    except ProtocolError:
+        return
+    payload = dictionary.encode(SAMPLE)
+    assert dictionary.number and dictionary_number(payload) == dictionary.number
+    assert dictionary.decode(payload, len(SAMPLE)) == SAMPLE
+    assert dictionary.id == DICTIONARY.id or dictionary.content != DICTIONARY.content
 
 
 def patch(data: bytes) -> None:

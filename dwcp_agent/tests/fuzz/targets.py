@@ -70,6 +70,7 @@ TARGETS: dict[str, Target] = {
     "chunk": Target(frames.chunk, 4096, ("(\xb5/\xfd",)),
     "entries": Target(frames.entries, 4096),
     "patch": Target(frames.patch, 4096, ("(\xb5/\xfd",)),
+    "trained": Target(frames.trained, 4096, ("(\xb5/\xfd", "7\xa40\xec")),
     "parts": Target(frames.parts, 4096, ("(\xb5/\xfd",)),
     "receiver": Target(conversations.receiver, 4096, _CONVERSATION),
     "sender": Target(conversations.sender, 4096, _CONVERSATION),

@@ -11,6 +11,7 @@ from pathlib import Path
 from dwcp_agent.commands.cache import cache_directory
 from dwcp_agent.commands.session import Session
 from dwcp_agent.encoding.manifest import Manifest, manifest_of
+from dwcp_agent.encoding.rounding import RoundedSource
 from dwcp_agent.errors import Failed
 from dwcp_agent.store.manifests import load_manifest, save_manifest
 from dwcp_agent.transport.source import Source
@@ -66,8 +67,8 @@ def manifest_at(path: Path, source: Source) -> Manifest:
                 opened.callback(os.close, descriptor)
             except OSError:
                 return manifest_of(source, readers)
-            if not path.is_file():
-                return manifest_of(source, readers)  # a device's status says nothing of its content
+            if not path.is_file() or isinstance(source, RoundedSource):
+                return manifest_of(source, readers)  # a device's status says nothing of its content, nor a file's of what is made of it
             found = load_manifest(directory, str(path.resolve()), descriptor)
             if found is None:
                 found = manifest_of(source, readers)

@@ -12,9 +12,10 @@ from dwcp_agent.commands.ledger import ledger_directory
 from dwcp_agent.commands.records import Record, recorded
 from dwcp_agent.commands.session import KeptLink, Session
 from dwcp_agent.congestion.kernel import LONG_PATH_US
-from dwcp_agent.errors import Failed
+from dwcp_agent.errors import Failed, Refused
 from dwcp_agent.profiles.table import BALANCED
 from dwcp_agent.telemetry.decisions import DecisionLog
+from dwcp_agent.transport.frame import ROUNDED
 from dwcp_agent.transport.outbound import Outbound
 from dwcp_agent.transport.sender import Sending
 from dwcp_agent.transport.tally import Progress, Tally
@@ -52,6 +53,11 @@ def deliver(
         session.open(item.name)
         spoken = f"the highest that this sender and release {session.release} speak"
         record.decided("protocol", "version", session.protocol, spoken, record.now_s())
+        if item.rounding is not None:
+            if session.answer.get("rounded") != ROUNDED:
+                what = f"{session.asked} runs release {session.release}, which would not note that the content is rounded"
+                raise Refused(f"{what}; nothing was sent.", code="no-rounding")
+            record.decided("rounding", "numbers", item.rounding.mark, "--numeric asked for it", record.now_s())
         try:
             by = (
                 _by_protocol_2(session, item, token, terms, record, tell) if session.protocol >= 2 else _by_protocol_1(session, item, terms)
@@ -78,6 +84,8 @@ def deliver(
             "source_stable": is_stable(item.source),
             "verified": True,
         }
+        if item.rounding is not None:
+            report["rounded"] = item.rounding.mark
         record.ended(report, None)
         return report
 
@@ -121,6 +129,7 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             early=session.is_new(item.name),
             ledger=ledger_directory(),
             weight=terms.weight,
+            rounded=item.rounding.mark if item.rounding is not None else None,
         ).run()
     finally:
         _explain_congestion(session.kept_link, record)

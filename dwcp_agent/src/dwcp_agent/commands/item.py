@@ -11,6 +11,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from dwcp_agent.commands.http import Endpoint
+from dwcp_agent.encoding.rounding import Rounding
 from dwcp_agent.errors import BadInput, Failed
 from dwcp_agent.profiles.table import Profile, profile_named
 from dwcp_agent.transport.device import DeviceSource
@@ -50,6 +51,8 @@ class Item:
     source: Source
     baseline_path: Path | None = None
     baseline: Source | None = None
+    rounding: Rounding | None = None
+    """How the numbers of both sources are rounded."""
 
 
 def token_of(item: Item, endpoint: Endpoint, at: Path | None = None) -> str:
@@ -59,6 +62,8 @@ def token_of(item: Item, endpoint: Endpoint, at: Path | None = None) -> str:
     What a device has may be another version each time it is asked, unless its writes are counted: then no later run can go on.
     """
     what: list[object] = [str(endpoint), item.name]
+    if item.rounding is not None:
+        what.append(item.rounding.mark)
     if isinstance(item.source, DeviceSource):
         version = item.source.version
         if version is None:

@@ -17,14 +17,18 @@ from typing import IO, Any
 from dwcp_agent import features
 from dwcp_agent.commands.http import parse_url, tls_of
 from dwcp_agent.commands.session import Session
+from dwcp_agent.commands.shelf import CachedShelf
 from dwcp_agent.errors import BadInput, Refused
 from dwcp_agent.sessions.ticket import check_session_id
+from dwcp_agent.transport.offered import Offered
 from dwcp_agent.transport.puts import Puts
 from dwcp_agent.transport.sender import Link
 
 __all__ = ["put"]
 
 _MAX_LINE_BYTES = 1 << 20
+_FETCH_S = 2.0
+"""How long the command waits at its end for a dictionary that will do for the next one."""
 
 
 def put(arguments: argparse.Namespace) -> None:
@@ -41,18 +45,20 @@ def put(arguments: argparse.Namespace) -> None:
     except Refused as error:
         raise BadInput(error.message.replace("X-DWCP-Session", "--session")) from None
     session = Session(endpoint, tls_of(arguments.ca, arguments.cert, arguments.key), name)
+    offered = Offered(CachedShelf(session))
 
     def connect() -> tuple[Link, str]:
         session.open()
         if session.answer.get("state") != 1:
             raise Refused(f"{endpoint} takes no puts: its release {session.answer.get('release')} has no small state.", code="no-state")
+        offered.begin(session.answer.get("dictionary"))
         return session.link(), session.ticket()
 
     latencies: list[float] = []
     size = 0
     with _opened(arguments.source) as lines:
         started = time.perf_counter()
-        puts = Puts(connect, patience_s=arguments.patience)
+        puts = Puts(connect, patience_s=arguments.patience, offered=offered)
         try:
             if arguments.rate is not None:
                 puts.wait()
@@ -70,6 +76,7 @@ def put(arguments: argparse.Namespace) -> None:
             puts.abort()
             raise
     seconds = time.perf_counter() - started
+    offered.close(_FETCH_S)
     latencies.sort()
     report = {
         "schema": 1,
@@ -79,6 +86,7 @@ def put(arguments: argparse.Namespace) -> None:
         "bytes": size,
         "wire_bytes": puts.wire_bytes,
         "batches": puts.batches,
+        "dictionary_batches": puts.dictionary_batches,
         "batching": features.report()["batch"],
         "broken_streams": puts.broken_streams,
         "seconds": round(seconds, 6),

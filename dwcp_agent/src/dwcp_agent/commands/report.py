@@ -19,6 +19,11 @@ def in_words(report: dict[str, Any]) -> str:
         lines.append(f"{report['same_bytes']} bytes are as in the version that was there")
     if report.get("source_stable") is False:
         lines.append("whether anybody wrote to the source meanwhile is not known: its writes are not counted")
+    if report.get("rounded"):
+        numeric, kind, error = report["rounded"].split()
+        lines.append(
+            f"not the original: its {numeric} numbers are rounded, {kind} error at most {error}; the id is that of what was delivered"
+        )
     lines.append(f"taken by release {report['release']}")
     hashed = f"sha256 {report['sha256']}" if "sha256" in report else f"id {report['id']}"
     return "\n".join([*lines, f"{hashed} verified by the receiver"])

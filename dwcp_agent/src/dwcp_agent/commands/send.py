@@ -15,9 +15,11 @@ from dwcp_agent import features
 from dwcp_agent.commands.http import Endpoint, parse_url, tls_of
 from dwcp_agent.commands.item import Item, Terms, profile_of, token_of
 from dwcp_agent.commands.session import Session
+from dwcp_agent.encoding.rounding import RoundedSource, Rounding
 from dwcp_agent.errors import BadInput, Refused
 from dwcp_agent.sessions.ticket import check_session_id
 from dwcp_agent.store.names import parts_of
+from dwcp_agent.transport.device import DeviceSource
 from dwcp_agent.transport.source import open_source
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def send(arguments: argparse.Namespace) -> None:
     if arguments.streams is not None and not 1 <= arguments.streams <= 64:
         raise BadInput("--streams must be between 1 and 64.")
     profile_of(arguments)
+    _rounding_of(arguments)
     if arguments.sessions is not None and not 1 <= arguments.sessions <= _MOST_SESSIONS:
         raise BadInput(f"--sessions must be between 1 and {_MOST_SESSIONS}.")
     try:
@@ -47,11 +50,25 @@ def send(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise BadInput(f"{arguments.source} cannot be read: {error.strerror or error}.") from None
     if directory:
+        if _rounding_of(arguments) is not None:
+            raise BadInput(f"--numeric is for one file of numbers, and {arguments.source} is a directory.")
         from dwcp_agent.commands.tree import send_tree
 
         send_tree(arguments, endpoint)
     else:
         _send_one(arguments, endpoint)
+
+
+def _rounding_of(arguments: argparse.Namespace) -> Rounding | None:
+    """How the numbers of the source are to be rounded; None when nobody asked. Raises BadInput."""
+    absolute, relative = arguments.error, arguments.relative_error
+    if arguments.numeric is None:
+        if absolute is None and relative is None:
+            return None
+        raise BadInput("--error and --relative-error need --numeric, which says what the numbers are.")
+    if (absolute is None) == (relative is None):
+        raise BadInput("--numeric needs either --error or --relative-error, which says how far a value may be off.")
+    return Rounding(arguments.numeric, absolute if relative is None else relative, relative is not None)
 
 
 def _send_one(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
@@ -61,7 +78,14 @@ def _send_one(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
         source = opened.enter_context(contextlib.closing(open_source(arguments.source, quiescent=arguments.quiescent)))
         # A baseline that changes meanwhile makes a transfer fail at its end; it cannot make it wrong.
         old = opened.enter_context(contextlib.closing(open_source(arguments.baseline, quiescent=True))) if arguments.baseline else None
-        item = Item(arguments.source, endpoint.path, source, arguments.baseline, old)
+        rounding = _rounding_of(arguments)
+        if rounding is not None:
+            if isinstance(source, DeviceSource):
+                raise BadInput(f"--numeric is for files of numbers, and {arguments.source} is a device.")
+            source = RoundedSource(source, rounding)
+            # What the receiver has of it are rounded numbers; what is no array of them cannot be what it has.
+            old = RoundedSource(old, rounding) if old is not None and old.size % rounding.item == 0 else None
+        item = Item(arguments.source, endpoint.path, source, arguments.baseline if old is not None else None, old, rounding)
         token = token_of(item, endpoint)
         session = opened.enter_context(contextlib.closing(Session(endpoint, context, arguments.session or f"send-{token[:16]}")))
         if arguments.dry_run:

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -165,13 +166,14 @@ class Session:
         what = f"/v1/manifests/{quote(path)}"
         try:
             if ours is not None:
-                known = self._id_of(path)
+                known, mark = self._id_of(path), None
                 if known is None:
-                    known = self._fetch("HEAD", what, timeout_s=_MANIFEST_TIMEOUT_S)[0].get("X-DWCP-Manifest")
+                    told, _ = self._fetch("HEAD", what, timeout_s=_MANIFEST_TIMEOUT_S)
+                    known, mark = told.get("X-DWCP-Manifest"), told.get("X-DWCP-Rounded")
                 if known == ours().id:
-                    return ours()
+                    return replace(ours(), rounded=mark)
             told, hashes = self._fetch("GET", what, timeout_s=_MANIFEST_TIMEOUT_S)
-            return Manifest(int(told.get("X-DWCP-Size", "")), hashes)
+            return Manifest(int(told.get("X-DWCP-Size", "")), hashes, told.get("X-DWCP-Rounded"))
         except Refused as error:
             if error.status == 404:
                 return None
@@ -201,6 +203,10 @@ class Session:
             found[index] = hashes[at : at + length]
             at += length
         return found if at == len(hashes) else {}
+
+    def dictionary(self, id: str) -> bytes:
+        """What the agent sends as its dictionary ``id``. Raises Unreachable, Refused."""
+        return self._fetch("GET", f"/v1/dictionaries/{quote(id)}")[1]
 
     def close(self) -> None:
         """Closes all connections."""

@@ -19,6 +19,7 @@ from blake3 import blake3
 from dwcp_agent.commands.below import open_below
 from dwcp_agent.encoding.manifest import BLOCK, ID_CHARACTERS, Manifest, block_count, manifest_of
 from dwcp_agent.errors import BadInput, Corrupt, Failed, Missing
+from dwcp_agent.store.manifests import has_its_mark
 from dwcp_agent.store.names import parts_of
 
 __all__ = ["verify"]
@@ -127,6 +128,8 @@ def _verified(root: int, owner: str | None, name: str, wanted: str | None) -> di
         if content is None:
             return told | {"why": "no such content"}
         told |= {"bytes": content.size, "expected": wanted or (kept.manifest.id if kept else None)}
+        if kept is not None and kept.manifest.rounded is not None:
+            told["rounded"] = kept.manifest.rounded
         # What the disk has is asked for, not what the cache still has of it.
         os.posix_fadvise(content.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         try:
@@ -195,7 +198,10 @@ def _kept(root: int, of: str) -> _Kept | None:
     try:
         with os.fdopen(open_below(root, [".manifests", blake3(of.encode(errors="surrogateescape")).hexdigest()]), "rb") as file:
             head: Any = json.loads(file.readline(4096))
-            return _Kept(Manifest(head["size"], file.read()), head["inode"], (head["size"], head["mtime_ns"]))
+            manifest = Manifest(head["size"], file.read(), head.get("rounded"))
+            if not has_its_mark(head, manifest):
+                return None
+            return _Kept(manifest, head["inode"], (head["size"], head["mtime_ns"]))
     except (OSError, ValueError, TypeError, KeyError, BadInput):
         return None
 
@@ -207,4 +213,5 @@ def _stamp_of(status: os.stat_result) -> tuple[int, int]:
 def _in_words(one: dict[str, Any]) -> str:
     what = f"{one['owner']}/{one['name']}" if one["owner"] else one["name"]
     size = f", {one['bytes']} bytes, id {one['id']}" if one["id"] else ""
-    return f"{what}: {one['state']}, {one['why']}{size}"
+    rounded = f"; not the original: its numbers are rounded ({one['rounded']})" if one.get("rounded") else ""
+    return f"{what}: {one['state']}, {one['why']}{size}{rounded}"

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from dwcp_agent import log
 from dwcp_agent.control.context import CALLER, CONTEXT, Context
+from dwcp_agent.control.dictionaries import get_dictionary
 from dwcp_agent.control.manifests import get_manifest, get_pages
 from dwcp_agent.control.objects import get_object, put_object
 from dwcp_agent.control.sessions import open_session
@@ -46,6 +47,7 @@ _ROUTES: dict[tuple[str, str], tuple[_Route, Answer]] = {
     ("POST", "/v1/manifests/{name:.+}"): (_Route("pages", CONTENT_ROLES, content=True), get_pages),
     ("GET", "/v1/state/{key:.+}"): (_Route("state-get", CONTENT_ROLES, content=True), get_value),
     ("DELETE", "/v1/state/{key:.+}"): (_Route("state-delete", CONTENT_ROLES, content=True), delete_value),
+    ("GET", "/v1/dictionaries/{id}"): (_Route("dictionary", CONTENT_ROLES, content=True), get_dictionary),
     ("GET", "/v1/status"): (_Route("status", STATUS_ROLES), status),
     ("GET", "/ready"): (_Route("ready", None), ready),
     ("GET", "/metrics"): (_Route("metrics", METRICS_ROLES), metrics),

@@ -14,6 +14,7 @@ from dwcp_agent.security.identity import Identity
 from dwcp_agent.sessions.admission import Admission
 from dwcp_agent.sessions.table import SessionTable
 from dwcp_agent.sessions.ticket import TicketIssuer
+from dwcp_agent.store.dictionaries import Dictionaries
 from dwcp_agent.store.state import StateStore
 from dwcp_agent.store.store import Store
 from dwcp_agent.telemetry.metrics import AgentMetrics
@@ -46,6 +47,7 @@ class Context:
     states: StateStreams
     store: Store
     values: StateStore
+    dictionaries: Dictionaries
     codec: Executor
     threads: Threads
     admission: Admission

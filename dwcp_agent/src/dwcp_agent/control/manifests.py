@@ -27,6 +27,8 @@ async def get_manifest(request: web.Request) -> web.Response:
     if found is None:
         raise Refused("There is no such content.", code="not-found", status=404)
     headers = {"X-DWCP-Size": str(found.size), "X-DWCP-Manifest": found.id}
+    if found.rounded is not None:
+        headers["X-DWCP-Rounded"] = found.rounded
     return web.Response(body=found.hashes, content_type="application/octet-stream", headers=headers)
 
 

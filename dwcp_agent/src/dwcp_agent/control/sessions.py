@@ -14,7 +14,7 @@ from dwcp_agent.control.context import CONTEXT, caller
 from dwcp_agent.encoding.windows import LONG_WINDOW_LOG
 from dwcp_agent.errors import Refused
 from dwcp_agent.sessions.ticket import check_session_id
-from dwcp_agent.transport.frame import PROTOCOL, STATE
+from dwcp_agent.transport.frame import PROTOCOL, ROUNDED, STATE
 
 __all__ = ["open_session"]
 
@@ -34,6 +34,7 @@ async def open_session(request: web.Request) -> web.Response:
     ticket, expires = context.tickets.issue(session, identity, now)
     if context.sessions.open(identity, session, expires, now):
         log.event("session", session=session, identity=str(identity))
+    dictionary = await asyncio.to_thread(context.dictionaries.latest, identity)
     body = {
         "session": session,
         "release": context.release.id,
@@ -44,5 +45,8 @@ async def open_session(request: web.Request) -> web.Response:
         "state": STATE,
         "window": LONG_WINDOW_LOG,
         **told,
+        "rounded": ROUNDED,
     }
+    if dictionary is not None:
+        body["dictionary"] = dictionary.id
     return web.Response(status=201, content_type="application/json", text=json.dumps(body))

@@ -10,12 +10,12 @@ from dwcp_agent._native import is_zero
 from dwcp_agent.errors import ProtocolError
 from dwcp_agent.transport.frame import Buffer, Flag
 
-__all__ = ["WORTH_IT", "decode_chunk", "decompress", "encode_chunk", "unpack"]
+__all__ = ["LEVEL", "MAX_WINDOW", "WORTH_IT", "decode_chunk", "decompress", "encode_chunk", "unpack"]
 
 LEVEL = 1
 WORTH_IT = 0.97
 """A chunk that does not shrink below this share of its size goes raw: decompressing would cost the receiver more than the bytes."""
-_MAX_WINDOW = 8 << 20
+MAX_WINDOW = 8 << 20
 
 _local = threading.local()
 
@@ -51,7 +51,7 @@ def decompress(payload: Buffer, limit: int) -> bytes:
     """``payload``, one zstd frame, decompressed to at most ``limit`` bytes; nothing larger is ever allocated. Raises ProtocolError."""
     decompressor = getattr(_local, "decompressor", None)
     if decompressor is None:
-        decompressor = _local.decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+        decompressor = _local.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
     return unpack(payload, limit, decompressor)
 
 
@@ -63,7 +63,7 @@ def unpack(payload: Buffer, limit: int, decompressor: zstandard.ZstdDecompressor
         unknown = announced in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR)
         if not unknown and announced > limit:
             raise ProtocolError(f"Compressed content announces {announced} bytes, more than {limit}.")
-        if parameters.window_size > _MAX_WINDOW:
+        if parameters.window_size > MAX_WINDOW:
             raise ProtocolError("Compressed content asks for too large a window.")
         content: bytes = decompressor.decompress(payload, max_output_size=max(limit, 1), allow_extra_data=False)
     except zstandard.ZstdError as error:

@@ -61,6 +61,8 @@ class Manifest:
 
     size: int
     hashes: bytes
+    rounded: str | None = None
+    """The mark of content whose numbers were rounded before it was sent (``dwcp_agent.encoding.rounding``); no part of the id."""
 
     def __post_init__(self) -> None:
         if self.size < 0:

@@ -20,7 +20,7 @@ from blake3 import blake3
 from dwcp_agent.encoding.manifest import HASH_BYTES, Manifest, block_count, manifest_of
 from dwcp_agent.errors import BadInput
 
-__all__ = ["MOST_BYTES", "MOST_FILES", "kept_id", "load_manifest", "purge_manifests", "read_manifest", "save_manifest"]
+__all__ = ["MOST_BYTES", "MOST_FILES", "has_its_mark", "kept_id", "load_manifest", "purge_manifests", "read_manifest", "save_manifest"]
 
 MOST_FILES, MOST_BYTES = 100_000, 1_000_000_000
 """Of kept manifests in one directory: those of 2 TB of content."""
@@ -57,9 +57,12 @@ def read_manifest(descriptor: int) -> Manifest:
         return manifest_of(content, readers)
 
 
-def save_manifest(directory: int, of: str, descriptor: int, manifest: Manifest) -> None:
-    """Keeps the manifest of an open file, which is called ``of`` and has its name already. A full disk keeps none: that costs time only."""
-    head = json.dumps(_stamp(descriptor) | {"schema": 2, "of": of, "id": manifest.id}).encode() + b"\n"
+def save_manifest(directory: int, of: str, descriptor: int, manifest: Manifest) -> bool:
+    """Keeps the manifest of an open file, which is called ``of`` and has its name already. A full disk keeps none, and it is False.
+
+    That costs time, and for rounded content the mark.
+    """
+    head = json.dumps(_stamp(descriptor) | {"schema": 2, "of": of, "id": manifest.id} | _marked(manifest)).encode() + b"\n"
     temporary = secrets.token_hex(16)
     with contextlib.suppress(OSError):
         try:
@@ -73,6 +76,8 @@ def save_manifest(directory: int, of: str, descriptor: int, manifest: Manifest) 
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=directory)
             raise
+        return True
+    return False
 
 
 def load_manifest(directory: int, of: str, descriptor: int) -> Manifest | None:
@@ -87,8 +92,8 @@ def load_manifest(directory: int, of: str, descriptor: int) -> Manifest | None:
         return None
     if isinstance(head, dict) and {field: head.get(field) for field in stamp} == stamp:
         with contextlib.suppress(BadInput):
-            found = Manifest(stamp["size"], hashes)
-            if found.id == head.get("id"):
+            found = Manifest(stamp["size"], hashes, head.get("rounded"))
+            if found.id == head.get("id") and has_its_mark(head, found):
                 with contextlib.suppress(OSError):
                     os.utime(key, dir_fd=directory)
                 return found
@@ -98,14 +103,17 @@ def load_manifest(directory: int, of: str, descriptor: int) -> Manifest | None:
 
 
 def kept_id(directory: int, of: str, descriptor: int) -> str | None:
-    """The id that is kept for an open file, by the first line alone: for who asks before reading all of it. None when none is kept."""
+    """The id that is kept for an open file, by the first line alone: for who asks before reading all of it.
+
+    None when none is kept, and of content whose numbers are rounded: the mark is looked at with all the rest.
+    """
     try:
         with os.fdopen(os.open(_key(of), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory), "rb") as file:
             head: Any = json.loads(file.readline(_HEAD_BYTES))
             stamp = _stamp(descriptor)
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(head, dict) or {field: head.get(field) for field in stamp} != stamp:
+    if not isinstance(head, dict) or {field: head.get(field) for field in stamp} != stamp or "rounded" in head:
         return None
     found = head.get("id")
     return found if isinstance(found, str) else None
@@ -148,6 +156,19 @@ def _due(directory: int, size: int) -> bool:
         due = files + 1 > _PURGE_FILES or total + size > _PURGE_BYTES
         _saved[place] = (0, 0) if due else (files + 1, total + size)
         return due
+
+
+def has_its_mark(head: dict[str, Any], manifest: Manifest) -> bool:
+    """True when ``head`` says of ``manifest`` whether it is rounded, and how, and no bit of that was changed."""
+    told = {name: head.get(name) for name in ("schema", "rounded", "seal")}
+    return told == {"schema": 2, "rounded": None, "seal": None} | _marked(manifest)
+
+
+def _marked(manifest: Manifest) -> dict[str, Any]:
+    if manifest.rounded is None:
+        return {}
+    seal = blake3(f"{manifest.id} {manifest.rounded}".encode()).hexdigest(16)
+    return {"schema": 3, "rounded": manifest.rounded, "seal": seal}
 
 
 def _stamp(descriptor: int) -> dict[str, int]:

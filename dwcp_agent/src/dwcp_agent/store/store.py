@@ -133,8 +133,11 @@ class Store:
             with self._walk(owner, parts[:-1], make=True) as directory:
                 os.rename(f"{partial.key}.content", parts[-1], src_dir_fd=self._partial, dst_dir_fd=directory)
                 os.fsync(directory)
-            save_manifest(self._manifests, f"{owner.directory}/{name}", partial.content, found)
+            kept = save_manifest(self._manifests, f"{owner.directory}/{name}", partial.content, found)
             partial.remove()
+            if found.rounded is not None and not kept:
+                what = "The content has its name, but that its numbers are rounded could not be noted: the disk is full"
+                raise Refused(f"{what}; make room and send it again.", code="not-noted", status=507)
             return found
         except OSError as error:
             raise refusal(error) from None

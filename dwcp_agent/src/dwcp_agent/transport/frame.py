@@ -31,6 +31,7 @@ __all__ = [
     "MAX_CONTROL_BYTES",
     "MIN_CHUNK",
     "PROTOCOL",
+    "ROUNDED",
     "STATE",
     "Buffer",
     "Flag",
@@ -52,6 +53,8 @@ PROTOCOL = 2
 """The highest version of the conversation that frames carry."""
 STATE = 1
 """The highest version of the conversation about small state."""
+ROUNDED = 1
+"""The highest version of marks for content whose numbers were rounded."""
 _HEADER = struct.Struct(">4sBBHQQIII")
 _COVERED = _HEADER.size - 4
 HEADER_BYTES = _HEADER.size
@@ -95,13 +98,18 @@ class Flag(enum.IntEnum):
     """The beginning of a zstd frame that the stream's next PARTs go on with. Protocol 2."""
     PART = 6
     """The next part of the stream's zstd frame. Protocol 2."""
+    TRAINED = 7
+    """As ZSTD, by a dictionary that the frame names (``encoding.trained``). Of a PUT alone."""
 
 
 _KINDS = frozenset(int(kind) for kind in Kind)
-_FLAGS = {Kind.DATA: frozenset(int(flag) for flag in Flag), Kind.PUT: frozenset({int(Flag.RAW), int(Flag.ZSTD)})}
+_FLAGS = {
+    Kind.DATA: frozenset(int(flag) for flag in Flag if flag != Flag.TRAINED),
+    Kind.PUT: frozenset({int(Flag.RAW), int(Flag.ZSTD), int(Flag.TRAINED)}),
+}
 """Those of the kinds whose payload stands for something, by kind; all others have none."""
 _EMPTY = frozenset({int(Flag.ZERO), int(Flag.SAME)})
-_SMALLER = frozenset({int(Flag.ZSTD), int(Flag.PATCH), int(Flag.PART_FIRST), int(Flag.PART)})
+_SMALLER = frozenset({int(Flag.ZSTD), int(Flag.PATCH), int(Flag.PART_FIRST), int(Flag.PART), int(Flag.TRAINED)})
 
 
 @dataclass(frozen=True, slots=True)

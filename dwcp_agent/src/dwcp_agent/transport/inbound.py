@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dwcp_agent.encoding.manifest import BLOCK, Manifest, block_count
@@ -40,6 +40,8 @@ class Intent:
     token: str
     name: str
     size: int
+    rounded: str | None = None
+    """The mark of content whose numbers were rounded."""
 
 
 class Inbound:
@@ -67,7 +69,7 @@ class Inbound:
                 os.close(found[0])
             raise
         self._assembly = Assembly(self._partial.content, intent.size, found, store.spoil)
-        if found is not None and self._version() != baseline:
+        if found is not None and self._version()[0] != baseline:
             # Somebody wrote to it between the two looks: what the assembly takes for its version may be later than its manifest.
             self._assembly.close()
 
@@ -206,7 +208,7 @@ class Inbound:
     def replaced(self) -> bool:
         """True when it ended well, and its name has other content by now: who sends this content again means it."""
         with self._changed:
-            return self._done is not None and self._version() != self._done.id
+            return self._done is not None and self._version() != (self._done.id, self._done.rounded)
 
     def over(self, stall_timeout_s: float) -> bool:
         """True when it can be forgotten: ended some time ago, or put aside now because its streams went away."""
@@ -227,7 +229,7 @@ class Inbound:
             found = self._assembly.manifest()
         except OSError as error:
             raise refusal(error) from None
-        return self._store.commit(self.intent.identity, self.intent.name, partial, found, wanted)
+        return self._store.commit(self.intent.identity, self.intent.name, partial, replace(found, rounded=self.intent.rounded), wanted)
 
     def _open_baseline(self, wanted: str) -> tuple[int, Manifest] | None:
         """The content of this name as it is now, if it is the version that the sender knows."""
@@ -238,12 +240,13 @@ class Inbound:
             os.close(found[0])
         return None
 
-    def _version(self) -> str:
+    def _version(self) -> tuple[str, str | None]:
+        """Id and mark of what has the name now."""
         found = self._current()
         if found is None:
-            return ""
+            return "", None
         os.close(found[0])
-        return found[1].id
+        return found[1].id, found[1].rounded
 
     def _current(self) -> tuple[int, Manifest] | None:
         with contextlib.suppress(Refused):

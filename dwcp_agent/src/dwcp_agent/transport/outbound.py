@@ -64,6 +64,7 @@ class Outbound:
         early: sends before the receiver has said what it has, since it is known to have nothing and to allow it.
         ledger: directory in which transfers of this host find each other, to share a link; None to take no notice of others.
         weight: who has twice the weight gets twice as much of a link that is shared.
+        rounded: the mark of a source whose numbers are rounded.
     """
 
     def __init__(
@@ -84,9 +85,13 @@ class Outbound:
         early: bool = False,
         ledger: Path | None = None,
         weight: float = 1.0,
+        rounded: str | None = None,
     ) -> None:
         self._units = Units(source, baseline)
         self._hello: dict[str, Any] = {"protocol": PROTOCOL, "token": token, "name": name, "size": source.size}
+        self._rounded = rounded
+        if rounded is not None:
+            self._hello["rounded"] = rounded
         self._log = log or DecisionLog()
         self._foresight = Foresight()
         self._steering = Steering(
@@ -192,7 +197,8 @@ class Outbound:
         if not state.get("baseline"):
             units.baseline = None
         # Until something differs nothing is said of what does not: when nothing does, there is nothing to send.
-        differs = units.baseline is None or bool(there) or units.baseline.manifest.size != units.source.size
+        was = units.baseline.manifest if units.baseline is not None else None
+        differs = was is None or bool(there) or (was.size, was.rounded) != (units.source.size, self._rounded)
         if differs:
             self._prepare()
         self._backlog.begin(units.count, there, self._wanted_streams, MOST_STREAMS, differs=differs)

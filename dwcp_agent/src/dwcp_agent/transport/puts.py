@@ -29,6 +29,7 @@ from dwcp_agent.transport.sender import Link
 
 if TYPE_CHECKING:
     from dwcp_agent.phase4.batch import Batcher
+    from dwcp_agent.transport.offered import Offered
 
 __all__ = ["Puts"]
 
@@ -41,7 +42,7 @@ _WINDOW_FRAMES = 1024
 """So that their acknowledgements fit into any socket while nobody reads them."""
 _STALL_S = 20.0
 _PAUSE_S = (0.05, 1.0)
-_GO_ON = frozenset({"busy", "draining", "interrupted", "ticket-expired", "ticket-invalid"})
+_GO_ON = frozenset({"busy", "dictionary", "draining", "interrupted", "ticket-expired", "ticket-invalid"})
 
 Done = Callable[[float], None]
 
@@ -62,6 +63,9 @@ class _Batch:
     puts: list[_Put]
     frame: bytes
     bytes: int
+    dictionary: str | None
+    """The id of the one that the frame refers to."""
+    written: bool = False
 
     @property
     def end(self) -> int:
@@ -72,7 +76,8 @@ class Puts:
     """A sender of puts to one agent. Safe from several threads; ends with :meth:`close` or :meth:`abort`.
 
     ``connect`` gives a link to the agent's data port and a new ticket for it; it is called on a thread of its own, and again when a stream
-    broke. What it raises the first time is final.
+    broke. What it raises the first time is final. It also tells ``offered`` what the session's agent offers; without that no dictionary is
+    used.
     """
 
     def __init__(
@@ -83,8 +88,10 @@ class Puts:
         most: int = MOST,
         delay_s: float = DELAY_S,
         window_bytes: int = WINDOW_BYTES,
+        offered: Offered | None = None,
     ) -> None:
         self._connect = connect
+        self._offered = offered
         self._patience_s = patience_s
         self._window_bytes = window_bytes
         self._token = secrets.token_hex(16)
@@ -99,8 +106,8 @@ class Puts:
         self._stands = self._closing = False
         self._failure: AgentError | None = None
         self._moved = time.monotonic()
-        self.batches = self.wire_bytes = self.broken_streams = 0
-        """Frames, and their bytes as they first went into TLS; streams that broke."""
+        self.batches = self.wire_bytes = self.dictionary_batches = self.broken_streams = 0
+        """Frames, their bytes as they first went into TLS, and those that referred to a dictionary then; streams that broke."""
         self._batcher: Batcher[_Put] | None = None
         if PHASE4 and features.is_on("batch"):
             from dwcp_agent.phase4.batch import Batcher
@@ -177,12 +184,9 @@ class Puts:
     def _send(self, puts: list[_Put]) -> None:
         """Puts ``puts`` on their way, on the one thread that does."""
         for part in _parts(puts):
-            content = encode_entries([(put.key, put.value) for put in part])
-            flags, payload = encode_chunk(content)
-            head = encode(Kind.PUT, self._number, payload, flags=flags, offset=self._next, raw_length=len(content))
-            batch = _Batch(self._next, part, head + bytes(payload), len(content))
+            batch = self._encoded(self._next, part)
             with self._changed:
-                self._changed.wait_for(partial(self._may_go_on, len(content)))
+                self._changed.wait_for(partial(self._may_go_on, batch.bytes))
                 if self._failure is not None:
                     raise self._failure
                 if not self._pending:
@@ -191,11 +195,28 @@ class Puts:
                 self._outstanding += batch.bytes
                 self._next = batch.end
                 self.batches += 1
-                self.wire_bytes += len(batch.frame)
                 wire = self._wire
                 self._changed.notify_all()
+                if wire is not None:
+                    self._count(batch)
             if wire is not None:
                 self._write(wire, batch.frame)
+
+    def _encoded(self, first: int, puts: list[_Put]) -> _Batch:
+        content = encode_entries([(put.key, put.value) for put in puts])
+        if self._offered is None:
+            (flags, payload), dictionary = encode_chunk(content), None
+        else:
+            flags, payload, dictionary = self._offered.encode(content)
+        head = encode(Kind.PUT, self._number, payload, flags=flags, offset=first, raw_length=len(content))
+        return _Batch(first, puts, head + bytes(payload), len(content), dictionary)
+
+    def _count(self, batch: _Batch) -> None:
+        """The batch is about to go; only the first time counts."""
+        if not batch.written:
+            batch.written = True
+            self.wire_bytes += len(batch.frame)
+            self.dictionary_batches += batch.dictionary is not None
 
     def _may_go_on(self, more: int) -> bool:
         """There is room for so many bytes more, or nothing to wait for."""
@@ -234,6 +255,8 @@ class Puts:
                 return False
             if isinstance(error, Refused) and error.code not in _GO_ON:
                 raise error
+            if isinstance(error, Refused) and error.code == "dictionary" and self._offered is not None:
+                self._offered.refused()
             if self._fresh:
                 raise error
             self.broken_streams += 1
@@ -279,6 +302,10 @@ class Puts:
                     closing = self._closing
                     break
                 batch = self._pending[sent]
+                if self._offered is not None and self._offered.used_for(batch.bytes) != batch.dictionary:
+                    again = self._encoded(batch.first, batch.puts)
+                    batch.frame, batch.dictionary = again.frame, again.dictionary
+                self._count(batch)
             wire.write(batch.frame)
             sent += 1
         if closing:
@@ -304,6 +331,8 @@ class Puts:
 
     def _acknowledge(self, told: dict[str, Any]) -> None:
         puts, now, done = told.get("puts"), time.perf_counter(), []
+        if self._offered is not None and "dictionary" in told:
+            self._offered.offer(told["dictionary"])
         with self._changed:
             if type(puts) is not int or not self._acknowledged <= puts <= self._next:
                 raise ProtocolError(f"The agent acknowledges {puts!r} puts of {self._next}.")

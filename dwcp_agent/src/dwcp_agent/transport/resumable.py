@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from dwcp_agent import log
 from dwcp_agent.encoding.manifest import ID_CHARACTERS
+from dwcp_agent.encoding.rounding import is_mark
 from dwcp_agent.encoding.stream import PartDecoder
 from dwcp_agent.encoding.windows import WindowBudget
 from dwcp_agent.errors import AgentError, Corrupt, ProtocolError
@@ -55,9 +56,12 @@ class ResumableStreams:
             raise ProtocolError("HELLO has a malformed token or baseline.")
         if not 0 <= size <= MAX_OFFSET:
             raise ProtocolError(f"A transfer of {size} bytes is over the limits.")
+        rounded = fields.get("rounded")
+        if rounded is not None and not is_mark(rounded):
+            raise ProtocolError("HELLO says in a malformed way how numbers were rounded.")
         parts_of(name)
         identity = self._tickets.check(ticket, peer, time.time()).identity
-        inbound, state = self._table.join(Intent(identity, token, name, size), baseline)
+        inbound, state = self._table.join(Intent(identity, token, name, size, rounded), baseline)
         decoder = PartDecoder(self._windows)
         try:
             wire.write(control(Kind.STATE, hello.header.transfer, state))

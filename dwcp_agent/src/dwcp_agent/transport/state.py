@@ -13,14 +13,17 @@ from dataclasses import dataclass
 
 from dwcp_agent import log
 from dwcp_agent.encoding.chunk import decode_chunk
+from dwcp_agent.encoding.trained import Dictionary, dictionary_number
 from dwcp_agent.errors import AgentError, Failed, ProtocolError, Refused, Unreachable
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.sessions.ticket import TicketIssuer
+from dwcp_agent.store.dictionaries import Dictionaries
 from dwcp_agent.store.state import StateStore
 from dwcp_agent.telemetry.metrics import AgentMetrics
 from dwcp_agent.transport.duplex import Duplex
 from dwcp_agent.transport.entries import decode_entries
-from dwcp_agent.transport.frame import MAX_OFFSET, Frame, Kind, control, parse_control
+from dwcp_agent.transport.frame import MAX_OFFSET, Buffer, Flag, Frame, Kind, control, parse_control
+from dwcp_agent.transport.training import Training
 from dwcp_agent.transport.wire import Wire
 
 __all__ = ["AHEAD_BYTES", "StateStreams"]
@@ -50,10 +53,18 @@ class StateStreams:
     """The conversations about state that streams of this agent have."""
 
     def __init__(
-        self, tickets: TicketIssuer, store: StateStore, metrics: AgentMetrics, stall_timeout_s: float, idle_timeout_s: float
+        self,
+        tickets: TicketIssuer,
+        store: StateStore,
+        dictionaries: Dictionaries,
+        metrics: AgentMetrics,
+        stall_timeout_s: float,
+        idle_timeout_s: float,
     ) -> None:
         self._tickets = tickets
         self._store = store
+        self._dictionaries = dictionaries
+        self.training = Training(dictionaries)
         self._metrics = metrics
         self._stall_timeout_s = stall_timeout_s
         self._idle_timeout_s = idle_timeout_s
@@ -116,6 +127,10 @@ class _Conversation:
         self._ahead = 0
         self._over = False
         self._failure: AgentError | None = None
+        self._dictionary: Dictionary | None = None
+        latest = streams._dictionaries.latest(identity)
+        self._latest = None if latest is None else latest.id
+        self._offered: str | None = None
 
     def run(self) -> None:
         self._wire.write(control(Kind.STATE, self._number, {"puts": self._position}))
@@ -149,9 +164,7 @@ class _Conversation:
                 raise ProtocolError("Only PUT and FIN belong in a conversation about state.")
             if header.offset != self._read_to:
                 raise ProtocolError(f"Put {header.offset} came where {self._read_to} was due.")
-            payload = decode_chunk(header.flags, frame.payload, header.raw_length)
-            assert payload is not None
-            entries = decode_entries(payload)
+            entries = decode_entries(self._decoded(frame))
             self._read_to += len(entries)
             batch = _Batch(entries, header.raw_length, time.monotonic())
             with self._changed:
@@ -161,6 +174,19 @@ class _Conversation:
                 self._changed.wait_for(lambda: self._ahead < AHEAD_BYTES or self._failure is not None)
                 if self._failure is not None:
                     return
+
+    def _decoded(self, frame: Frame) -> Buffer:
+        header = frame.header
+        if header.flags != Flag.TRAINED:
+            payload = decode_chunk(header.flags, frame.payload, header.raw_length)
+            assert payload is not None
+            return payload
+        number = dictionary_number(frame.payload)
+        if self._dictionary is None or self._dictionary.number != number:
+            self._dictionary = self._streams._dictionaries.numbered(self._identity, number)
+        if self._dictionary is None:
+            raise Refused("The dictionary that the batch refers to is not here.", code="dictionary", status=409)
+        return self._dictionary.decode(frame.payload, header.raw_length)
 
     def _go_on(self, waited_s: float) -> None:
         self._raise_failure()
@@ -208,7 +234,17 @@ class _Conversation:
         metrics = self._streams._metrics
         metrics.state_puts(len(entries), time.monotonic() - batches[0].came)
         metrics.received(sum(batch.bytes for batch in batches))
-        self._wire.write(control(Kind.ACK, self._number, {"puts": self._position}))
+        self._wire.write(control(Kind.ACK, self._number, {"puts": self._position} | self._offer()))
+        for batch in batches:
+            self._streams.training.saw(self._identity, batch.entries, batch.bytes)
+
+    def _offer(self) -> dict[str, str]:
+        """What ACK says of dictionaries: the newest, once."""
+        newest = self._streams.training.made(self._identity) or self._latest
+        if newest is None or newest == self._offered:
+            return {}
+        self._offered = newest
+        return {"dictionary": newest}
 
     def _fail(self, error: AgentError) -> None:
         with self._changed:
