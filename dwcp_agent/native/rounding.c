@@ -1,4 +1,4 @@
-/* Rounds floating-point numbers so that their last bits are zero, within an error that is named. In place; the results are ordinary numbers.
+/* Rounds floating-point numbers, in place, so that their last bits are zero, within an error that is named. Results are ordinary numbers.
  *
  * A positive number's bits are an integer that grows with it, so rounding the integer to a multiple of 2^k, to even, rounds the number; a
  * carry into the exponent is right as it is. How many bits may go depends on the exponent alone, so there is one table of them.
@@ -40,28 +40,27 @@ static void bits_for_fraction(uint8_t *drop, const layout *of, int kept)
 }
 
 #define DEFINE_ROUND(name, word, number, LAYOUT)                                                                                           \
-    static void name(uint8_t *data, size_t count, const uint8_t *drop, double error)                                                      \
+    static void name(uint8_t *data, size_t count, const uint8_t *drop, double error)                                                       \
     {                                                                                                                                      \
         const int fraction = LAYOUT.fraction;                                                                                              \
         const word sign = (word)1 << (sizeof(word) * 8 - 1), infinity = (word)(LAYOUT.exponents - 1) << fraction;                          \
         for (size_t index = 0; index < count; index++, data += sizeof(word)) {                                                             \
-            word bits;                                                                                                                     \
+            word bits, rounded;                                                                                                            \
             memcpy(&bits, data, sizeof bits);                                                                                              \
-            unsigned k = drop[(bits & ~sign) >> fraction];                                                                                 \
+            const unsigned k = drop[(bits & ~sign) >> fraction];                                                                           \
             if (k == KEEP)                                                                                                                 \
                 continue;                                                                                                                  \
-            if (k >= TO_ZERO) {                                                                                                            \
+            if (k < TO_ZERO) {                                                                                                             \
+                rounded = (bits + (((word)1 << (k - 1)) - 1) + ((bits >> k) & 1)) & ~(((word)1 << k) - 1);                                 \
+            } else {                                                                                                                       \
                 number size;                                                                                                               \
                 const word positive = bits & ~sign;                                                                                        \
                 memcpy(&size, &positive, sizeof size);                                                                                     \
-                if (k == TO_ZERO || (double)size <= error) {                                                                               \
-                    bits &= sign;                                                                                                          \
-                    memcpy(data, &bits, sizeof bits);                                                                                      \
-                    continue;                                                                                                              \
-                }                                                                                                                          \
-                k = (unsigned)fraction;                                                                                                    \
+                if (k == TO_ZERO || (double)size <= error)                                                                                 \
+                    rounded = bits & sign;                                                                                                 \
+                else /* to one step, which is the next power of two */                                                                     \
+                    rounded = (bits | (((word)1 << fraction) - 1)) + 1;                                                                    \
             }                                                                                                                              \
-            const word rounded = (bits + (((word)1 << (k - 1)) - 1) + ((bits >> k) & 1)) & ~(((word)1 << k) - 1);                          \
             if ((rounded & infinity) != infinity) /* the largest stay as they are */                                                       \
                 memcpy(data, &rounded, sizeof rounded);                                                                                    \
         }                                                                                                                                  \
