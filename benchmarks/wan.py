@@ -41,7 +41,7 @@ PORT = 9100
 MOST_MEMORY_MB = 1000.0
 _TOOLS = {
     **{"rsync": "rsync", "zstd": "zstd", "lz4": "lz4", "socat": "socat", "xdelta3": "xdelta3"},
-    **{"curl": "curl", "mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs", "casync": "casync", "nuttcp": "nuttcp", "time": "time"},
+    **{"curl": "curl", "mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs", "casync": "casync", "iperf3": "iperf3", "time": "time"},
 }
 _SMALL_MIB = 32
 """What a lone cubic stream is given to move where packets are lost: more would take it an hour."""
@@ -210,7 +210,7 @@ def fresh(ways: Ways) -> Iterator[Setup]:
         one = {"one BBR stream, 32 MB": ways.piped("noise", "cat", "cat")}
         case = f"incompressible, 1 Gbit/s, 50 ms, {loss:g} % loss, BBR"
         yield Setup(f"noise-{loss:g}", case, link, ways.dwcp("noise"), one, 0.97, congestion="bbr", rounds=7)
-        eight = {"nuttcp, 8 streams, cubic, default buffers": ways.eight_streams("bbr")}
+        eight = {"iperf3, 8 streams, cubic, default buffers": ways.eight_streams("bbr")}
         note = f"it sends for {wan_peers.EIGHT_S} s, from memory to memory, and that is multiplied to as many bytes"
         yield Setup(f"eight-{loss:g}", case, link, ways.dwcp("noise"), eight, 2.0, congestion="bbr", note=note)
 

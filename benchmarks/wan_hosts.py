@@ -41,7 +41,7 @@ class Run:
     told: dict[str, Any]
     memory_mb: dict[str, float] = field(default_factory=dict)
     """The most, in 10^6 bytes, of the sender's command and of the agent at the receiver, each "resident" (mapped files are in it) and
-    "private" (they are not; as seen every 20 ms)."""
+    "private" (they are not; as seen every 50 ms)."""
 
 
 class Hosts:
@@ -190,7 +190,7 @@ class Hosts:
         most: dict[str, float] = {"sender private": 0.0, "receiver private": 0.0}
 
         def look() -> None:
-            while not ended.wait(0.02):
+            while not ended.wait(0.05):
                 with suppress(OSError):  # it has ended meanwhile
                     for child in Path(f"/proc/{sent.pid}/task/{sent.pid}/children").read_text().split():
                         most["sender private"] = max(most["sender private"], _mb(_status_kib(int(child), "RssAnon")))

@@ -1,4 +1,4 @@
-"""Peers of the data path that take more than a pipe: casync from a chunk store over HTTP, and eight streams of nuttcp."""
+"""Peers of the data path that take more than a pipe: casync from a chunk store over HTTP, and eight streams of iperf3."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from benchmarks.wan_hosts import FAR, NEAR, UNTUNED, Hosts, Run
 
-__all__ = ["EIGHT_S", "casync", "eight_streams", "fields"]
+__all__ = ["EIGHT_S", "casync", "eight_streams", "in_proportion"]
 
 PORT = 9120
 _SERVER = Path(__file__).with_name("file_server.py")
 EIGHT_S = 10
-"""How long nuttcp sends: at 1 % loss a GiB would take it eight minutes."""
+"""How long iperf3 sends: at 1 % loss a GiB would take it eight minutes and more."""
 
 
 def casync(at: Hosts, old: Path, new: Path) -> tuple[Run, Path]:
@@ -45,31 +45,23 @@ def casync(at: Hosts, old: Path, new: Path) -> tuple[Run, Path]:
 
 
 def eight_streams(at: Hosts, size: int, congestion: str) -> Run:
-    """What ``size`` bytes take eight streams of nuttcp, from memory to memory, on hosts as Linux is without tuning: cubic, default buffers.
+    """What ``size`` bytes take eight streams of iperf3, from memory to memory, on hosts as Linux is without tuning: cubic, default buffers.
 
     They send for ``EIGHT_S`` seconds, and all of it is multiplied to ``size``. The hosts are tuned again for ``congestion`` after.
     """
-    told = at.place / "nuttcp"
     at.tune("cubic", UNTUNED)
     try:
-        done = at.timed(f"nuttcp -N8 -T{EIGHT_S} -fparse {FAR} > {told}", "exec nuttcp -1 --nofork", 5000)
+        send = f"iperf3 -c {FAR} -p {PORT + 1} -P 8 -t {EIGHT_S} --connect-timeout 10000 --json"
+        done = at.timed(send, f"exec iperf3 -s -1 -p {PORT + 1} >/dev/null", PORT + 1)
     finally:
         at.tune(congestion)
-    said = fields(told.read_text())
-    moved = said["megabytes"] * (1 << 20)
-    factor = size / moved
-    return replace(done, seconds=round(said["real_seconds"] * factor, 3), wire=round(done.wire * factor), cpu=round(done.cpu * factor, 2))
+    return in_proportion(done, size)
 
 
-def fields(said: str) -> dict[str, float]:
-    """The numbers of what ``nuttcp -fparse`` prints. Raises SystemExit when it printed none."""
-    found: dict[str, float] = {}
-    for word in said.split():
-        name, _, value = word.partition("=")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            continue
-    if not found.get("megabytes") or not found.get("real_seconds"):
-        raise SystemExit(f"nuttcp says: {said.strip() or 'nothing'}")
-    return found
+def in_proportion(done: Run, size: int) -> Run:
+    """A run of iperf3 as if it had moved ``size`` bytes; its receiver counts the seconds. Raises SystemExit if nothing came."""
+    came = done.told["end"]["sum_received"]
+    if not came["bytes"]:
+        raise SystemExit("nothing that iperf3 sent has come")
+    factor = size / came["bytes"]
+    return replace(done, seconds=round(came["seconds"] * factor, 3), wire=round(done.wire * factor), cpu=round(done.cpu * factor, 2))

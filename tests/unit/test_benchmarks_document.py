@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import chart, wan
 from benchmarks.measure import Case, interval, measured, table
 from benchmarks.wan_hosts import Run
-from benchmarks.wan_peers import fields
+from benchmarks.wan_peers import in_proportion
 
 
 @pytest.mark.parametrize("name", BENCHES)
@@ -128,12 +128,12 @@ def test_memory_is_the_most_of_all_rows_and_must_be_below_a_gigabyte() -> None:
     assert wan.memory_rows([{"case": "wire"}]) == []
 
 
-def test_what_nuttcp_does_not_say_is_an_error() -> None:
-    said = fields("megabytes=21.4375 real_seconds=10.50 rate_Mbps=17.1269 tx_cpu=0 rx_cpu=0 rtt_ms=50.31")
-    assert (said["megabytes"], said["real_seconds"]) == (21.4375, 10.5)
-    for words in ("", "nuttcp-t: Error: connect: Connection refused", "megabytes=0.0 real_seconds=10.0"):
-        with pytest.raises(SystemExit, match="nuttcp says"):
-            fields(words)
+def test_eight_streams_are_multiplied_by_what_came() -> None:
+    done = Run(10.4, 30_000_000, 2.0, {"end": {"sum_received": {"bytes": 25_000_000, "seconds": 10.2}}})
+    whole = in_proportion(done, 100_000_000)
+    assert (whole.seconds, whole.wire, whole.cpu) == (40.8, 120_000_000, 8.0)
+    with pytest.raises(SystemExit, match="has come"):
+        in_proportion(Run(10.4, 0, 2.0, {"end": {"sum_received": {"bytes": 0, "seconds": 10.0}}}), 100)
 
 
 def test_sides_take_turns_and_a_missed_bar_is_said() -> None:
