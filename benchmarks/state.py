@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import PeerMissing, document, now
-from benchmarks.wan_hosts import FAR, Hosts, Run, hosts
+from benchmarks.wan_hosts import FAR, Hosts, Run, hosts, memory
 from golive.lab.wan import Wan
 
 __all__ = ["LINK", "missing", "rows"]
@@ -151,6 +151,7 @@ def rows(at: Hosts, rounds: int, tell: Callable[[str], None]) -> list[dict[str, 
         _row("state-http", f"{case}: time", "s", "HTTP/1.1, one kept connection", ours, http, bar=HTTP_BAR, note=alone),
         _row("state-grpc", f"{case}: time", "s", "gRPC, one stream", ours, [run.seconds for run in runs["grpc"]], bar=GRPC_BAR),
     ]
+    made[0]["memory_mb"] = memory([*runs["ours"], *runs["ours, rate"]])
     p99 = [[run.told["latency_p99_ms"] for run in runs[name]] for name in ("ours, rate", "grpc, rate")]
     made.append(_row("state-p99", f"{case}, {RATE_PER_S} a second: p99 of a put", "ms", "gRPC, one stream", *p99, most=MOST_P99_MS))
     wire = [[round(run.wire / 1e6, 3) for run in runs[name]] for name in ("ours", "grpc")]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +23,12 @@ from benchmarks.programs import built
 from golive.fleet import pki
 from golive.lab import wan
 
-__all__ = ["FAR", "Hosts", "Run", "hosts"]
+__all__ = ["FAR", "NEAR", "UNTUNED", "Hosts", "Run", "hosts", "memory"]
 
 NEAR, FAR = "10.231.78.0", "10.231.78.1"
 _BUFFERS = {"ipv4/tcp_rmem": "4096 131072 33554432", "ipv4/tcp_wmem": "4096 131072 33554432"}
+UNTUNED = {"ipv4/tcp_rmem": "4096 131072 6291456", "ipv4/tcp_wmem": "4096 16384 4194304"}
+"""What Linux sets where nobody does: its documentation, networking/ip-sysctl, on a machine with memory enough."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Run:
     wire: int
     cpu: float
     told: dict[str, Any]
+    memory_mb: dict[str, float] = field(default_factory=dict)
+    """The most, in 10^6 bytes, of the sender's command and of the agent at the receiver, each "resident" (mapped files are in it) and
+    "private" (they are not; as seen every 50 ms)."""
 
 
 class Hosts:
@@ -55,8 +62,12 @@ class Hosts:
                 _ip("-n", namespace, "link", "set", "wan0", "txqueuelen", "5000", "up")
         else:
             wan.change(self._name, setting)
+        self.tune(congestion)
+
+    def tune(self, congestion: str, buffers: dict[str, str] = _BUFFERS) -> None:
+        """New connections are controlled by ``congestion``, and their buffers grow as far as ``buffers`` allow."""
         for namespace in (self.near, self.far):
-            for key, value in {**_BUFFERS, "ipv4/tcp_congestion_control": congestion}.items():
+            for key, value in {**buffers, "ipv4/tcp_congestion_control": congestion}.items():
                 _ip("netns", "exec", namespace, "sh", "-c", f"echo {value} > /proc/sys/net/{key}")
 
     def end(self) -> None:
@@ -94,15 +105,24 @@ class Hosts:
         begun = self.on(self.far, far) if far else None
         if begun is not None:
             self.listening(port)
+        # Not wait4() here: its maximum begins with what this process has, of which a child is a copy until it executes something.
+        peak = self.place / "peak"
+        watched = f"exec time -q -f %M -o {peak} bash -o pipefail -c {shlex.quote(near)}"
+        if self._agent is not None:
+            Path(f"/proc/{self._agent.pid}/clear_refs").write_text("5")  # its maximum begins anew: proc(5)
         wire, cpu, started = self._wire(), _cpu_s(), time.monotonic()
-        sent = self.on(self.near, near, stdout=subprocess.PIPE)
-        out, _ = sent.communicate()
+        sent = self.on(self.near, watched, stdout=subprocess.PIPE)
+        with self._private(sent) as private:
+            out, _ = sent.communicate()
         failed = sent.returncode or (begun.wait() if begun is not None else 0)
         seconds = time.monotonic() - started
         if failed:
             raise SystemExit(f"ended with {failed}: {near}")
         told = json.loads(out) if out.startswith(b"{") else {}
-        return Run(round(seconds, 3), self._wire() - wire, round(_cpu_s() - cpu, 2), told)
+        memory = {"sender resident": _mb(int(peak.read_text())), **private}
+        if self._agent is not None:
+            memory["receiver resident"] = _mb(_status_kib(self._agent.pid, "VmHWM"))
+        return Run(round(seconds, 3), self._wire() - wire, round(_cpu_s() - cpu, 2), told, memory)
 
     def serve(self, *, streams: int = 4, library: Path | None = None, under: str = "") -> None:
         """The agent runs on the receiver, its store on ``place``; ``under`` are words before its command."""
@@ -142,11 +162,14 @@ class Hosts:
         certificate = f"--cacert {tls}/ca.crt --cert {tls}/operator.crt --key {tls}/operator.key"
         return f"curl -sf -o /dev/null {certificate} https://{FAR}:7400/v1/manifests/{name}"
 
-    def listening(self, port: int) -> None:
-        """Returns when something listens on the receiver."""
+    def listening(self, port: int, namespace: str = "") -> None:
+        """Returns when something listens on the receiver, or in ``namespace``."""
         deadline = time.monotonic() + 10
         while f":{port:04X} 00000000:0000 0A" not in subprocess.run(
-            ["ip", "netns", "exec", self.far, "cat", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True, check=True
+            ["ip", "netns", "exec", namespace or self.far, "cat", "/proc/net/tcp", "/proc/net/tcp6"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.replace("00000000000000000000000000000000:0000", "00000000:0000"):
             if time.monotonic() > deadline:
                 raise SystemExit(f"nothing listens on port {port}")
@@ -165,11 +188,48 @@ class Hosts:
         pki.ensure(lab, fleet, {"far": [FAR]})
         return state / "pki"
 
+    @contextmanager
+    def _private(self, sent: subprocess.Popen[bytes]) -> Iterator[dict[str, float]]:
+        """Holds, once left, the most private memory seen of the only child of ``sent``, and of the agent."""
+        ended = threading.Event()
+        most: dict[str, float] = {"sender private": 0.0, "receiver private": 0.0}
+
+        def look() -> None:
+            while not ended.wait(0.05):
+                with suppress(OSError):  # it has ended meanwhile
+                    for child in Path(f"/proc/{sent.pid}/task/{sent.pid}/children").read_text().split():
+                        most["sender private"] = max(most["sender private"], _mb(_status_kib(int(child), "RssAnon")))
+                if self._agent is not None:
+                    most["receiver private"] = max(most["receiver private"], _mb(_status_kib(self._agent.pid, "RssAnon")))
+
+        watching = threading.Thread(target=look)
+        watching.start()
+        try:
+            yield most
+        finally:
+            ended.set()
+            watching.join()
+
     def _wire(self) -> int:
         told = wan.ask(self._name)
         if told is None:
             raise SystemExit("the WAN link is gone")
         return int(told["a_to_b"]["bytes"]) + int(told["b_to_a"]["bytes"])
+
+
+def memory(runs: list[Run]) -> dict[str, list[float]]:
+    """What the sender and the receiver held at the most, run by run, in 10^6 bytes."""
+    return {kind: [run.memory_mb[kind] for run in runs] for kind in sorted(runs[0].memory_mb)}
+
+
+def _status_kib(pid: int, name: str) -> int:
+    """A line of the process's status, in KiB; 0 of one that has ended and is not waited for yet."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
+
+
+def _mb(kib: int) -> float:
+    return round(kib * 1024 / 1e6, 1)
 
 
 def _cpu_s() -> float:

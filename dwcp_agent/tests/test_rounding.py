@@ -297,8 +297,9 @@ def test_an_agent_that_would_not_note_it_is_sent_nothing(
 
     opened = Session.open
 
-    def older(session: Session) -> None:
-        opened(session)
+    def older(session: Session, content: str = "") -> None:
+        opened(session, content)
+
         del session.answer["rounded"]
 
     monkeypatch.setattr(Session, "open", older)
