@@ -99,14 +99,15 @@ class Hosts:
         told = json.loads(out) if out.startswith(b"{") else {}
         return Run(round(seconds, 3), self._wire() - wire, round(_cpu_s() - cpu, 2), told)
 
-    def serve(self, *, streams: int = 4, library: Path | None = None) -> None:
-        """The agent runs on the receiver, its store on ``place``."""
+    def serve(self, *, streams: int = 4, library: Path | None = None, **more: Any) -> None:
+        """The agent runs on the receiver, its store on ``place``; ``more`` of its configuration."""
         store = self.place / "store"
         store.mkdir(exist_ok=True)
         tls = self._certificates()
         config = {
             **{"schema": 1, "host": "far", "site": "far", "listen": FAR, "store": str(store), "streams": streams},
             "tls": {"ca": str(tls / "ca.crt"), "cert": str(tls / "far/agent.crt"), "key": str(tls / "far/agent.key")},
+            **more,
         }
         (self.place / "agent.yaml").write_text(yaml.safe_dump(config))
         log = self.place / "agent.log"

@@ -118,6 +118,9 @@ def _send_arguments(send: argparse.ArgumentParser) -> None:
         "--patience", type=float, default=60.0, metavar="S", help="give up when nothing moved for so long; run it again to go on"
     )
     send.add_argument("--limit", type=_rate, metavar="RATE", help="use no more of the link than this, as in 50mbit")
+    send.add_argument(
+        "--plain", action="store_true", help="content without TLS where the receiver offers it: for a link that is encrypted itself"
+    )
     send.add_argument("--quiescent", action="store_true", help="nobody writes to the device: send it although it is in use here")
     send.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
 

@@ -69,6 +69,6 @@ def _send_one(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
             return
         line = Line(not arguments.json)
         opened.callback(line.clear)
-        terms = Terms(arguments.streams, arguments.limit, arguments.patience, profile_of(arguments))
+        terms = Terms(arguments.streams, arguments.limit, arguments.patience, profile_of(arguments), arguments.plain)
         sent = deliver(session, item, token, terms, lambda done, size, tally: line.show(done, size, tally.wire_bytes))
     print(json.dumps(sent) if arguments.json else report.in_words(sent))

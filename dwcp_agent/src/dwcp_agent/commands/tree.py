@@ -145,7 +145,8 @@ class _Tree:
         """Nobody reads what is said any more."""
         self._sum = _Sum(len(listing.files), sum(size for _, size in listing.files))
         share = arguments.limit // min(arguments.sessions or FIRST_SESSIONS, len(listing.files)) if arguments.limit else None
-        self._terms = Terms(arguments.streams, max(1, share) if share is not None else None, arguments.patience, profile_of(arguments))
+        limit = max(1, share) if share is not None else None
+        self._terms = Terms(arguments.streams, limit, arguments.patience, profile_of(arguments), arguments.plain)
 
     def run(self) -> None:
         """All files, one after the other as sessions become free."""

@@ -23,6 +23,7 @@ from dwcp_agent.telemetry.tcp import tcp_info
 from dwcp_agent.transport.answers import answer, refusal
 from dwcp_agent.transport.foresight import Foresight
 from dwcp_agent.transport.frame import PROTOCOL, Buffer, Flag, Kind, control, parse_control
+from dwcp_agent.transport.plain import Offer
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.steering import Steering
@@ -33,7 +34,10 @@ from dwcp_agent.transport.work import Work
 
 __all__ = ["Outbound"]
 
-_AGAIN = frozenset({"parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid"})
+_GRANT = "grant"
+"""The receiver does not know, any more, what it granted streams without TLS by: the transfer is entered again."""
+_MOST_GRANTS = 4
+_AGAIN = frozenset({_GRANT, "parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid"})
 """Refusals that a new session or a little patience may change."""
 _PAUSE_S = (0.05, 2.0)
 _STEER_S = 0.2
@@ -68,6 +72,7 @@ class Outbound:
         progress: told how it goes.
         log: told of what is decided, and why.
         profile: whatever the path is like; None to choose by that.
+        plain: content goes without TLS if the receiver offers that, since the link is encrypted by itself.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Outbound:
         progress: Progress | None = None,
         log: DecisionLog | None = None,
         profile: Profile | None = None,
+        plain: bool = False,
     ) -> None:
         self._connect = connect
         self._name = name
@@ -97,12 +103,16 @@ class Outbound:
             size=source.size,
             forced=profile,
             forecast=Foresight(),
-            paces=lambda: self._link.congestion != MODEL_BASED,
+            paces=lambda: self._data_link().congestion != MODEL_BASED,
         )
         self._asked_streams = streams
         self._wanted_streams = max(1, min(streams or self._steering.streams, self._units.count))
         self._limit = max(1, limit_bytes_per_s // self._wanted_streams) if limit_bytes_per_s else None
         self._patience_s = patience_s
+        self._plain = plain
+        self._offer: Offer | None = None
+        self._grants = 0
+        """That were lost since something arrived."""
         self._tell = progress
         self._number = secrets.randbits(63) | 1
         self._link, self._ticket = connect()
@@ -158,7 +168,7 @@ class Outbound:
         wire, state = self._enter()
         if "done" not in state:
             self._plan(state)
-            self._send_all(wire)
+            self._send_all(self._data_stream(wire, state))
             if not self._differs and self._units.baseline is not None:
                 self._tally.same_bytes = self._tally.size
                 return self._finished(self._units.baseline.manifest.id)
@@ -183,7 +193,7 @@ class Outbound:
 
     def _finished(self, manifest_id: str) -> Tally:
         self._tally.id = manifest_id
-        self._tally.congestion = self._link.congestion
+        self._tally.congestion = self._data_link().congestion
         self._tally.level = self._chooser.level
         self._tally.levels = [{"level": decision.level, "why": decision.why} for decision in self._chooser.decisions]
         self._report()
@@ -191,11 +201,36 @@ class Outbound:
 
     def _enter(self) -> tuple[Wire, dict[str, Any]]:
         """A stream in the transfer, and what its STATE says."""
-        wire = self._join()
+        wire = self._join(asks=self._plain)
         return wire, answer(wire, Kind.STATE)
 
-    def _join(self) -> Wire:
-        wire = self._link.take()
+    def _data_stream(self, wire: Wire, state: dict[str, Any]) -> Wire | None:
+        """The stream that content begins to go over; None when that is to be one without TLS, and this one is left for the end."""
+        self._offer = Offer.of(state) if self._plain else None
+        self._tally.data_tls = self._offer is None
+        if self._offer is None:
+            return wire
+        self._flush(_Stream(wire))
+        return None
+
+    def _data_link(self) -> Link:
+        return self._link if self._offer is None else self._link.without_tls()
+
+    def _join(self, *, asks: bool = False) -> Wire:
+        """A stream with TLS that takes part, whatever is sent over it; it ``asks`` whether there may be others without."""
+        hello = {"protocol": PROTOCOL, "ticket": self._ticket, "token": self._token, "name": self._name, "size": self._tally.size}
+        if self._units.baseline is not None:
+            hello["baseline"] = self._units.baseline.manifest.id
+        if asks:
+            hello["plain"] = True
+        return self._begin(self._link, hello)
+
+    def _join_to_send(self) -> Wire:
+        """A stream for content."""
+        return self._join() if self._offer is None else self._begin(self._data_link(), self._offer.hello(self._number))
+
+    def _begin(self, link: Link, hello: dict[str, Any]) -> Wire:
+        wire = link.take()
         if self._limit is not None:
             set_limit(wire.sock, self._limit)
         with self._changed:
@@ -203,9 +238,6 @@ class Outbound:
                 wire.close()
                 raise Unreachable("The transfer was aborted.")
             self._wires.add(wire)
-        hello = {"protocol": PROTOCOL, "ticket": self._ticket, "token": self._token, "name": self._name, "size": self._tally.size}
-        if self._units.baseline is not None:
-            hello["baseline"] = self._units.baseline.manifest.id
         try:
             wire.write(control(Kind.HELLO, self._number, hello))
         except Unreachable:
@@ -216,7 +248,7 @@ class Outbound:
     def _leave(self, wire: Wire) -> None:
         with self._changed:
             self._wires.discard(wire)
-        self._link.give(wire)
+        (self._link if wire.has_tls else self._data_link()).give(wire)
 
     def _drop(self, wire: Wire) -> None:
         with self._changed:
@@ -252,7 +284,7 @@ class Outbound:
             raise ProtocolError("The agent claims to have what this content has not.")
         return runs
 
-    def _send_all(self, first: Wire) -> None:
+    def _send_all(self, first: Wire | None) -> None:
         """Returns when the receiver has said that it has every unit, or none of them needs to be sent. Raises what it failed with."""
         threads: dict[int, threading.Thread] = {}
         while True:
@@ -307,7 +339,7 @@ class Outbound:
                 if self._settled(unit):
                     continue
                 if stream is None:
-                    stream = _Stream(self._join())
+                    stream = _Stream(self._join_to_send())
                 self._send(stream, unit)
                 unit = -1
                 self._hear(stream)
@@ -326,7 +358,7 @@ class Outbound:
 
     def _rejoin(self, lost: list[int]) -> _Stream:
         """A new stream, once one broke: first of all the receiver says what arrived of what was sent; the rest is for whoever comes."""
-        wire = self._join()
+        wire = self._join_to_send()
         try:
             runs = self._runs(answer(wire, Kind.STATE))
         except AgentError:
@@ -452,6 +484,7 @@ class Outbound:
         with self._changed:
             while stream.unacknowledged and stream.unacknowledged[0][0] <= frames:
                 self._open.discard(stream.unacknowledged.popleft()[1])
+                self._grants = 0
             self._moved = time.monotonic()
             self._changed.notify_all()
         return fields.get("fin") is True
@@ -493,7 +526,8 @@ class Outbound:
         """False when the transfer has failed by this."""
         if not isinstance(error, AgentError):
             error = AgentError(f"A stream failed unexpectedly: {error!r}.")
-        if isinstance(error, (Unreachable, Refused)):
+        # Without the grant no stream can go on; the transfer is entered again.
+        if isinstance(error, (Unreachable, Refused)) and not (isinstance(error, Refused) and error.code == _GRANT):
             try:
                 self._go_on_or_raise(error)
                 return True
@@ -508,6 +542,9 @@ class Outbound:
         if self._aborted or (isinstance(error, Refused) and error.code not in _AGAIN):
             raise error
         with self._changed:
+            self._grants += isinstance(error, Refused) and error.code == _GRANT
+            if self._grants > _MOST_GRANTS:
+                raise error
             if time.monotonic() - self._moved > self._patience_s:
                 raise error
         if refused:
