@@ -21,7 +21,7 @@ from benchmarks.programs import built
 from golive.fleet import pki
 from golive.lab import wan
 
-__all__ = ["FAR", "Hosts", "Run", "hosts"]
+__all__ = ["FAR", "NEAR", "Hosts", "Run", "hosts"]
 
 NEAR, FAR = "10.231.78.0", "10.231.78.1"
 _BUFFERS = {"ipv4/tcp_rmem": "4096 131072 33554432", "ipv4/tcp_wmem": "4096 131072 33554432"}

@@ -347,6 +347,14 @@ async def test_what_is_said_without_tls_cannot_play_with_a_terminal(agent: Agent
     assert one_sentence(refused.value.message + ".\n") and "\x1b" not in refused.value.message
 
 
+async def test_a_link_with_tls_keeps_no_connection_without(agent: Agent) -> None:
+    link, wire = connecting(agent)()[0], without_tls(agent)
+    link.give(wire)
+    taken = link.take()
+    assert taken.has_tls and not wire.has_tls and wire.sock.fileno() < 0
+    taken.close()
+
+
 # -- a grant that is lost ---------------------------------------------------------------------------------------------------------
 
 
