@@ -28,7 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import images, state
+from benchmarks import images, state, unshaped
 from benchmarks.measure import PeerMissing, document, now, rewrite
 from benchmarks.wan_hosts import FAR, Hosts, Run, hosts
 from golive.environment import ROOT
@@ -39,7 +39,7 @@ MIB = 1 << 20
 PORT = 9100
 _TOOLS = {
     **{"rsync": "rsync", "zstd": "zstd", "lz4": "lz4", "socat": "socat", "xdelta3": "xdelta3"},
-    **{"curl": "curl", "mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs"},
+    **{"curl": "curl", "iperf3": "iperf3", "mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs"},
 }
 _SMALL_MIB = 32
 """What a lone cubic stream is given to move where packets are lost: more would take it an hour."""
@@ -307,6 +307,8 @@ def main() -> int:
                         found += rows(setup, at, options.rounds, tell)
                 if disk == "tmpfs" and "state".startswith(options.only):
                     found += state.rows(at, options.rounds, tell)
+        if "unshaped".startswith(options.only):
+            found += unshaped.rows(options.rounds, tell)
     except PeerMissing as error:
         print(error)  # who called says it
         return 2

@@ -45,6 +45,18 @@ class Hosts:
         self._library = library
         self._name = f"bench-{os.getpid()}"
         self._agent: subprocess.Popen[bytes] | None = None
+        self._direct = False
+
+    def direct(self, *, congestion: str) -> None:
+        """A veth pair between them, which nothing shapes, instead of the link."""
+        self._direct = True
+        both = ((self.near, NEAR, f"dwn{os.getpid()}"), (self.far, FAR, f"dwf{os.getpid()}"))
+        _ip("link", "add", both[0][2], "type", "veth", "peer", "name", both[1][2])
+        for namespace, address, device in both:
+            _ip("link", "set", device, "netns", namespace, "name", "wan0")
+            _ip("-n", namespace, "address", "add", f"{address}/31", "dev", "wan0")
+            _ip("-n", namespace, "link", "set", "wan0", "up")
+        self._set_congestion(congestion)
 
     def link(self, setting: wan.Wan, *, congestion: str) -> None:
         """The link between them is as said, new connections are controlled by ``congestion``."""
@@ -55,6 +67,9 @@ class Hosts:
                 _ip("-n", namespace, "link", "set", "wan0", "txqueuelen", "5000", "up")
         else:
             wan.change(self._name, setting)
+        self._set_congestion(congestion)
+
+    def _set_congestion(self, congestion: str) -> None:
         for namespace in (self.near, self.far):
             for key, value in {**_BUFFERS, "ipv4/tcp_congestion_control": congestion}.items():
                 _ip("netns", "exec", namespace, "sh", "-c", f"echo {value} > /proc/sys/net/{key}")
@@ -98,6 +113,12 @@ class Hosts:
             raise SystemExit(f"ended with {failed}: {near}")
         told = json.loads(out) if out.startswith(b"{") else {}
         return Run(round(seconds, 3), self._wire() - wire, round(_cpu_s() - cpu, 2), told)
+
+    def agent_cpu_s(self) -> float:
+        """Processor seconds of the agent until now, the kernel's work for it included."""
+        assert self._agent is not None
+        fields = Path(f"/proc/{self._agent.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def serve(self, *, streams: int = 4, library: Path | None = None, **more: Any) -> None:
         """The agent runs on the receiver, its store on ``place``; ``more`` of its configuration."""
@@ -162,6 +183,9 @@ class Hosts:
         return state / "pki"
 
     def _wire(self) -> int:
+        if self._direct:
+            counters = [f"/sys/class/net/wan0/statistics/{way}_bytes" for way in ("rx", "tx")]
+            return sum(map(int, subprocess.check_output(["ip", "netns", "exec", self.near, "cat", *counters]).split()))
         told = wan.ask(self._name)
         if told is None:
             raise SystemExit("the WAN link is gone")
