@@ -28,7 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import chart, images, state, wan_peers
+from benchmarks import chart, images, state, unshaped, wan_peers
 from benchmarks.measure import PeerMissing, document, interval, now, rewrite
 from benchmarks.wan_hosts import FAR, Hosts, Run, hosts, memory
 from golive.environment import ROOT
@@ -348,6 +348,8 @@ def main() -> int:
                         found += rows(setup, at, options.rounds, tell)
                 if disk == "tmpfs" and "state".startswith(options.only):
                     found += state.rows(at, options.rounds, tell)
+        if "unshaped".startswith(options.only):
+            found += unshaped.rows(options.rounds, tell)
     except PeerMissing as error:
         print(error)  # who called says it
         return 2

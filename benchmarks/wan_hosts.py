@@ -52,6 +52,18 @@ class Hosts:
         self._library = library
         self._name = f"bench-{os.getpid()}"
         self._agent: subprocess.Popen[bytes] | None = None
+        self._direct = False
+
+    def direct(self, *, congestion: str) -> None:
+        """A veth pair between them, which nothing shapes, instead of the link."""
+        self._direct = True
+        both = ((self.near, NEAR, f"dwn{os.getpid()}"), (self.far, FAR, f"dwf{os.getpid()}"))
+        _ip("link", "add", both[0][2], "type", "veth", "peer", "name", both[1][2])
+        for namespace, address, device in both:
+            _ip("link", "set", device, "netns", namespace, "name", "wan0")
+            _ip("-n", namespace, "address", "add", f"{address}/31", "dev", "wan0")
+            _ip("-n", namespace, "link", "set", "wan0", "up")
+        self.tune(congestion)
 
     def link(self, setting: wan.Wan, *, congestion: str) -> None:
         """The link between them is as said, new connections are controlled by ``congestion``."""
@@ -124,14 +136,21 @@ class Hosts:
             memory["receiver resident"] = _mb(_status_kib(self._agent.pid, "VmHWM"))
         return Run(round(seconds, 3), self._wire() - wire, round(_cpu_s() - cpu, 2), told, memory)
 
-    def serve(self, *, streams: int = 4, library: Path | None = None, under: str = "") -> None:
-        """The agent runs on the receiver, its store on ``place``; ``under`` are words before its command."""
+    def agent_cpu_s(self) -> float:
+        """Processor seconds of the agent until now, the kernel's work for it included."""
+        assert self._agent is not None
+        fields = Path(f"/proc/{self._agent.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def serve(self, *, streams: int = 4, library: Path | None = None, under: str = "", **more: Any) -> None:
+        """The agent runs on the receiver, its store on ``place``; ``under`` is put before its command, ``more`` into its configuration."""
         store = self.place / "store"
         store.mkdir(exist_ok=True)
         tls = self._certificates()
         config = {
             **{"schema": 1, "host": "far", "site": "far", "listen": FAR, "store": str(store), "streams": streams},
             "tls": {"ca": str(tls / "ca.crt"), "cert": str(tls / "far/agent.crt"), "key": str(tls / "far/agent.key")},
+            **more,
         }
         (self.place / "agent.yaml").write_text(yaml.safe_dump(config))
         log = self.place / "agent.log"
@@ -211,6 +230,9 @@ class Hosts:
             watching.join()
 
     def _wire(self) -> int:
+        if self._direct:
+            counters = [f"/sys/class/net/wan0/statistics/{way}_bytes" for way in ("rx", "tx")]
+            return sum(map(int, subprocess.check_output(["ip", "netns", "exec", self.near, "cat", *counters]).split()))
         told = wan.ask(self._name)
         if told is None:
             raise SystemExit("the WAN link is gone")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.wan_hosts import Hosts, hosts
+from benchmarks.wan_hosts import NEAR, Hosts, hosts
 from golive.lab.wan import Wan
 
 MIB = 1 << 20
@@ -147,6 +147,17 @@ def test_bits_that_turn_on_the_way_break_streams_and_no_content(world: World) ->
     world.send(world.file(60))
     report = world.whole(120)
     assert report["broken_streams"] >= 1
+
+
+def test_bits_that_turn_where_there_is_no_tls_are_noticed_by_every_frames_checksum(world: World) -> None:
+    """Neither TCP nor TLS notices them here; nor does what they cost become wrong content."""
+    world.at.stop_agent()
+    world.at.serve(plain_from=[f"{NEAR}/32"])
+    world.at.link(Wan(rtt_ms=20, rate_mbit=200, damage_percent=0.01), congestion="cubic")
+    world.send(world.file(60), "--plain")
+    report = world.whole(120)
+    assert not report["data_tls"] and report["broken_streams"] >= 1
+    assert b"was damaged on its way" in (world.at.place / "agent.log").read_bytes()
 
 
 def test_a_limit_is_kept_to(world: World) -> None:

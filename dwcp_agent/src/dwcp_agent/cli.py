@@ -128,6 +128,9 @@ def _send_arguments(send: argparse.ArgumentParser) -> None:
     send.add_argument("--numeric", metavar="TYPE", help="the file is an array of float32 or float64, little-endian: round it (lossy)")
     send.add_argument("--error", type=float, metavar="E", help="with --numeric: what a value may be off at most")
     send.add_argument("--relative-error", type=float, metavar="E", help="with --numeric: the same, as a share of the value, as in 0.001")
+    send.add_argument(
+        "--plain", action="store_true", help="content without TLS where the receiver offers it: for a link that is encrypted itself"
+    )
     send.add_argument("--quiescent", action="store_true", help="nobody writes to the device: send it although it is in use here")
     send.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dwcp_agent.cpus import parse_cpu_list
 from dwcp_agent.errors import BadInput
 from dwcp_agent.features import Switch
+from dwcp_agent.transport.plain import parse_network
 
 __all__ = ["CONTROL_PORTS", "AgentConfig", "Cpus", "Features", "Limits", "LoadConfig", "Mix", "Ports", "Tls", "load_config", "ports_of"]
 
@@ -102,6 +103,8 @@ class AgentConfig(_Strict):
     senders: Path = Path("/var/lib/dwcp/senders")
     """Ledger of the transfers that run from this host, for metrics; read only."""
     streams: int = Field(default=4, ge=1, le=64)
+    plain_from: tuple[str, ...] = ()
+    """Networks whose link is encrypted by itself: senders there that ask for it may send content without TLS."""
     cpus: Cpus = Cpus()
     limits: Limits = Limits()
     features: Features = Features()
@@ -110,6 +113,13 @@ class AgentConfig(_Strict):
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         return _address(value)
+
+    @field_validator("plain_from")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_network(text)
+        return value
 
     @model_validator(mode="after")
     def _streams_fit(self) -> AgentConfig:

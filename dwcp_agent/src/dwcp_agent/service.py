@@ -37,6 +37,7 @@ from dwcp_agent.telemetry.senders import ReceivingMetrics, SenderMetrics
 from dwcp_agent.threads import Threads
 from dwcp_agent.transport.buffers import make_buffers
 from dwcp_agent.transport.inbound import InboundTable
+from dwcp_agent.transport.plain import Networks
 from dwcp_agent.transport.receiver import DataServer, ReceiverLimits
 from dwcp_agent.transport.resumable import ResumableStreams
 from dwcp_agent.transport.state import StateStreams
@@ -162,6 +163,7 @@ class Service:
     def _start_data(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
         context, limits = self.context, self.config.limits
         delay = self._defects.hold_blocking if self._defects is not None and self._defects.latency else None
+        plain = Networks(self.config.plain_from)
         self._data = DataServer(
             listener,
             tls,
@@ -172,9 +174,10 @@ class Service:
             context.threads,
             context.metrics,
             ReceiverLimits(self.config.streams, limits.max_streams, limits.stall_timeout_s, limits.idle_timeout_s),
-            ResumableStreams(context.tickets, context.inbound, context.metrics, limits.stall_timeout_s, delay),
+            ResumableStreams(context.tickets, context.inbound, context.metrics, limits.stall_timeout_s, delay, plain),
             context.states,
             delay,
+            plain,
         )
         self._data.start()
         self._cleanup.callback(self._data.close)

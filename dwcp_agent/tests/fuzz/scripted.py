@@ -67,6 +67,11 @@ class ScriptedWire(Wire):
         super().__init__(socket, bytearray(room))  # type: ignore[arg-type]
         self.socket = socket
 
+    @property
+    def has_tls(self) -> bool:
+        """What breaks a rule is answered as where nobody on the way can have changed it."""
+        return True
+
     def readable(self) -> bool:
         """As the script has it; the end can be read, too."""
         return self.socket.readable()

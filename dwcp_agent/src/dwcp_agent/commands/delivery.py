@@ -33,6 +33,7 @@ _TALLIED = (
     "again_bytes",
     "streams",
     "broken_streams",
+    "data_tls",
     "congestion",
     "level",
     "levels",
@@ -102,7 +103,7 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
     chosen = choose_baseline(session, item.name, item.baseline_path, item.baseline)
     enough = max(1, item.source.size // _STREAM_BYTES)
     streams = min(terms.streams, enough) if terms.streams is not None else 1 if enough == 1 else None
-    if chosen.baseline is None:
+    if chosen.baseline is None and not terms.plain:
         link.warm(min(terms.streams or _FIRST_STREAMS, enough))  # all of them have something to do
     record.decided("baseline", "baseline", chosen.told, chosen.why, record.now_s())
 
@@ -130,6 +131,7 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             ledger=ledger_directory(),
             weight=terms.weight,
             rounded=item.rounding.mark if item.rounding is not None else None,
+            plain=terms.plain,
         ).run()
     finally:
         _explain_congestion(session.kept_link, record)
@@ -137,6 +139,9 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             record.decided(decision.policy, decision.what, decision.value, decision.why, record.at_s(decision.at_s))
     if terms.streams is not None or enough == 1:
         record.decided("streams", "streams", tally.streams, _why_streams(terms.streams or 1, tally.streams), None)
+    if terms.plain:
+        why = "the receiver offers nothing else to this host" if tally.data_tls else "asked for here and offered by the receiver"
+        record.decided("protocol", "TLS on data streams", "yes" if tally.data_tls else "no", why, None)
     return {"protocol": 2, "bytes": tally.size, "baseline": chosen.told, **{name: getattr(tally, name) for name in _TALLIED}}
 
 

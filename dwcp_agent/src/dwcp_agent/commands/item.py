@@ -32,6 +32,8 @@ class Terms:
     """None to choose by the path and the size."""
     weight: float = 1.0
     """Of the command, where it shares a link with others."""
+    plain: bool = False
+    """Content goes without TLS if the receiver offers that."""
 
 
 def profile_of(arguments: argparse.Namespace) -> Profile | None:

@@ -17,6 +17,8 @@ def in_words(report: dict[str, Any]) -> str:
         lines.append(f"{report['resumed_bytes']} bytes were there from an earlier run")
     if report.get("same_bytes"):
         lines.append(f"{report['same_bytes']} bytes are as in the version that was there")
+    if report.get("data_tls") is False:
+        lines.append("content went without TLS, as both sides want it")
     if report.get("source_stable") is False:
         lines.append("whether anybody wrote to the source meanwhile is not known: its writes are not counted")
     if report.get("rounded"):

@@ -107,6 +107,6 @@ def _send_one(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
         def tell(done: int, size: int, tally: Tally) -> None:
             line.show(done, size, tally.wire_bytes)
 
-        terms = Terms(arguments.streams, arguments.limit, arguments.patience, profile_of(arguments), arguments.weight)
+        terms = Terms(arguments.streams, arguments.limit, arguments.patience, profile_of(arguments), arguments.weight, arguments.plain)
         sent = deliver(session, item, token, terms, tell, began=began)
     print(json.dumps(sent) if arguments.json else report.in_words(sent))

@@ -50,6 +50,8 @@ class KeptLink(Link):
     def end(self) -> None:
         """Closes what is idle."""
         super().close()
+        if isinstance(self._without_tls, KeptLink):
+            self._without_tls.end()
 
     def _connect(self) -> Wire:
         wire = super()._connect()

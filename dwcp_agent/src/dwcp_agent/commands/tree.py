@@ -147,7 +147,7 @@ class _Tree:
         self._sum = _Sum(len(listing.files), sum(size for _, size in listing.files))
         share = arguments.limit // min(arguments.sessions or FIRST_SESSIONS, len(listing.files)) if arguments.limit else None
         limit = max(1, share) if share is not None else None
-        self._terms = Terms(arguments.streams, limit, arguments.patience, profile_of(arguments), arguments.weight)
+        self._terms = Terms(arguments.streams, limit, arguments.patience, profile_of(arguments), arguments.weight, arguments.plain)
 
     def run(self) -> None:
         """All files, one after the other as sessions become free."""

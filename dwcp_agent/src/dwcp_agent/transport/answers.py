@@ -26,7 +26,12 @@ def answer(wire: Wire, kind: Kind) -> dict[str, Any]:
 def refusal(fields: dict[str, Any]) -> AgentError:
     """The error that an ERROR frame tells of."""
     status = fields.get("status")
-    message, code = str(fields.get("message", "no reason given")), str(fields.get("error", "refused"))
+    message, code = _printable(fields.get("message", "no reason given")), _printable(fields.get("error", "refused"))
     if code == "corrupt":
         return Corrupt(message)
     return Refused(message, code=code, status=status if isinstance(status, int) else 403)
+
+
+def _printable(said: object) -> str:
+    """What an operator's terminal may be given: without TLS anybody on the way may have said it."""
+    return "".join(character if character.isprintable() else "?" for character in str(said)[:1000])

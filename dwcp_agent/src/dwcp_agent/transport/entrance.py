@@ -10,6 +10,7 @@ from typing import Any
 from dwcp_agent.congestion.kernel import set_limit
 from dwcp_agent.errors import Unreachable
 from dwcp_agent.transport.frame import Kind, control
+from dwcp_agent.transport.plain import Offer
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.wire import Wire
 
@@ -31,13 +32,14 @@ class Entrance:
         self._limit = limit_bytes_per_s
         self._lock = threading.Lock()
         self._link, self._ticket = connect()
+        self._offer: Offer | None = None
         self._wires: set[Wire] = set()
         self._shut = False
 
     @property
     def congestion(self) -> str:
-        """The congestion control of its connections."""
-        return self._link.congestion
+        """The congestion control of its connections for content."""
+        return (self._link if self._offer is None else self._link.without_tls()).congestion
 
     @property
     def host(self) -> str:
@@ -50,10 +52,27 @@ class Entrance:
         with self._lock:
             self._link, self._ticket = link, ticket
 
+    @property
+    def has_tls(self) -> bool:
+        """Whether content goes with TLS."""
+        return self._offer is None
+
+    def goes_plainly(self, offer: Offer | None) -> None:
+        """What content goes over from now on has no TLS, by this offer of the receiver; without one it has."""
+        self._offer = offer
+
     def enter(self, hello: dict[str, Any]) -> Wire:
-        """A connection that has said HELLO with these fields and the ticket. Raises Unreachable."""
+        """A connection with TLS that has said HELLO with these fields and the ticket. Raises Unreachable."""
         with self._lock:
             link, ticket = self._link, self._ticket
+        return self._begin(link, {"ticket": ticket, **hello})
+
+    def enter_to_send(self, hello: dict[str, Any]) -> Wire:
+        """A connection for content, without TLS if that was offered. Raises Unreachable."""
+        offer = self._offer
+        return self.enter(hello) if offer is None else self._begin(self._link.without_tls(), offer.hello(self._number))
+
+    def _begin(self, link: Link, hello: dict[str, Any]) -> Wire:
         wire = link.take()
         if self._limit is not None:
             set_limit(wire.sock, self._limit)
@@ -63,7 +82,7 @@ class Entrance:
         try:
             if shut:
                 raise Unreachable("The transfer was aborted.")
-            wire.write(control(Kind.HELLO, self._number, {"ticket": ticket, **hello}))
+            wire.write(control(Kind.HELLO, self._number, hello))
         except Unreachable:
             self.drop(wire)
             raise
@@ -74,7 +93,7 @@ class Entrance:
         with self._lock:
             self._wires.discard(wire)
             link = self._link
-        link.give(wire)
+        (link if wire.has_tls else link.without_tls()).give(wire)
 
     def drop(self, wire: Wire) -> None:
         """It is in the middle of something, or broken."""

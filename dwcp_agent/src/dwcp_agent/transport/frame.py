@@ -27,6 +27,7 @@ from dwcp_agent.errors import ProtocolError
 
 __all__ = [
     "HEADER_BYTES",
+    "MAGIC",
     "MAX_CHUNK",
     "MAX_CONTROL_BYTES",
     "MIN_CHUNK",

@@ -21,6 +21,7 @@ from dwcp_agent.store.partial import Partial, partial_key
 from dwcp_agent.store.store import Store, refusal
 from dwcp_agent.transport.assembly import Assembly
 from dwcp_agent.transport.frame import Flag, Frame
+from dwcp_agent.transport.plain import Grant
 
 __all__ = ["Inbound", "InboundTable", "Intent"]
 
@@ -60,6 +61,7 @@ class Inbound:
         self._failure: AgentError | None = None
         self._done: Manifest | None = None
         self._finishing = False
+        self._grant: Grant | None = None
         self._partial: Partial | None = None
         found = self._open_baseline(baseline)
         try:
@@ -90,6 +92,18 @@ class Inbound:
             self._streams += 1
             self._progress = self._clock()
             return {"have": self._partial.blocks.runs(_MOST_RUNS), "baseline": self._assembly.has_baseline}
+
+    def grant(self) -> dict[str, str]:
+        """What the sender needs to open streams without TLS; the same for as long as this is under way here."""
+        with self._changed:
+            self._grant = self._grant or Grant()
+            return self._grant.fields()
+
+    def granted(self, name: object, number: int, once: object, proof: object) -> bool:
+        """True when a stream without TLS shows that its sender was given the grant of this transfer."""
+        with self._changed:
+            grant = self._grant
+            return grant is not None and grant.name == name and grant.takes(number, once, proof)
 
     def leave(self) -> None:
         """A stream has ended, well or not."""
@@ -292,6 +306,14 @@ class InboundTable:
             elif inbound.intent != intent:
                 raise Refused("This stream's HELLO does not agree with the transfer's first.", code="mismatch", status=409)
             return inbound, inbound.join()
+
+    def join_granted(self, number: int, fields: dict[str, Any]) -> tuple[Inbound, dict[str, Any]]:
+        """As :meth:`join`, for a stream without TLS: only a transfer that a stream with TLS was granted it for. Raises Refused."""
+        with self._lock:
+            for inbound in self._transfers.values():
+                if inbound.granted(fields.get("grant"), number, fields.get("once"), fields.get("proof")):
+                    return inbound, inbound.join()
+        raise Refused("No transfer under way here is granted streams without TLS by that.", code="grant", status=403)
 
     def _begin(self, intent: Intent, baseline: str) -> Inbound:
         if intent.size > self._max_bytes:

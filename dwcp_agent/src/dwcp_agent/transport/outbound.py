@@ -23,6 +23,7 @@ from dwcp_agent.transport.entrance import Entrance
 from dwcp_agent.transport.foresight import Foresight
 from dwcp_agent.transport.frame import PROTOCOL, Flag, Kind, control
 from dwcp_agent.transport.outstream import OutStream
+from dwcp_agent.transport.plain import Offer
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.sharing import Sharing
 from dwcp_agent.transport.source import Source
@@ -33,7 +34,10 @@ from dwcp_agent.transport.wire import Wire
 
 __all__ = ["Outbound"]
 
-_AGAIN = frozenset({"parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid", "window"})
+_GRANT = "grant"
+"""The receiver does not know, any more, what it granted streams without TLS by: the transfer is entered again."""
+_MOST_GRANTS = 4
+_AGAIN = frozenset({_GRANT, "parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid", "window"})
 """Refusals that a new session or a little patience may change."""
 _PAUSE_S = (0.05, 2.0)
 _STEER_S = 0.2
@@ -64,6 +68,7 @@ class Outbound:
         early: sends before the receiver has said what it has, since it is known to have nothing and to allow it.
         ledger: directory in which transfers of this host find each other, to share a link; None to take no notice of others.
         weight: who has twice the weight gets twice as much of a link that is shared.
+        plain: content goes without TLS if the receiver offers that, since the link is encrypted by itself.
         rounded: the mark of a source whose numbers are rounded.
     """
 
@@ -86,6 +91,7 @@ class Outbound:
         ledger: Path | None = None,
         weight: float = 1.0,
         rounded: str | None = None,
+        plain: bool = False,
     ) -> None:
         self._units = Units(source, baseline)
         self._hello: dict[str, Any] = {"protocol": PROTOCOL, "token": token, "name": name, "size": source.size}
@@ -107,6 +113,9 @@ class Outbound:
         self._asked_streams = streams
         self._wanted_streams = max(1, min(streams or self._steering.streams, self._units.count))
         self._patience_s = patience_s
+        self._plain = plain
+        self._grants = 0
+        """That were lost since something arrived."""
         self._tell = progress
         self._number = secrets.randbits(63) | 1
         limit = max(1, limit_bytes_per_s // self._wanted_streams) if limit_bytes_per_s else None
@@ -119,7 +128,7 @@ class Outbound:
         self._aborted = False
         self._first = True
         self._window_log = min(window_log, LONG_WINDOW_LOG)
-        self._early = early and baseline is None
+        self._early = early and baseline is None and not plain
 
     def run(self) -> Tally:
         """Sends what the receiver lacks; returns when it has verified and committed the whole.
@@ -152,11 +161,11 @@ class Outbound:
         self._entrance.shut()
 
     def _attempt(self) -> Tally:
-        wire = self._join()
+        wire = self._join(asks=self._plain)
         state: dict[str, Any] = {} if self._early and self._first else answer(wire, Kind.STATE)
         if "done" not in state:
             self._plan(state)
-            self._send_all(wire)
+            self._send_all(self._data_stream(wire, state))
             if not self._backlog.differs and self._units.baseline is not None:
                 self._tally.same_bytes = self._tally.size
                 return self._finished(self._units.baseline.manifest.id)
@@ -187,9 +196,23 @@ class Outbound:
         self._report()
         return self._tally
 
-    def _join(self) -> Wire:
+    def _data_stream(self, wire: Wire, state: dict[str, Any]) -> Wire | None:
+        """The stream that content begins to go over; None when that is to be one without TLS, and this one is left for the end."""
+        offer = Offer.of(state) if self._plain else None
+        self._entrance.goes_plainly(offer)
+        self._tally.data_tls = offer is None
+        if offer is None:
+            return wire
+        self._finish(self._stream(wire))
+        return None
+
+    def _join(self, *, asks: bool = False) -> Wire:
+        """A stream with TLS that takes part, whatever is sent over it; it ``asks`` whether there may be others without."""
+        return self._entrance.enter(self._fields() | ({"plain": True} if asks else {}))
+
+    def _fields(self) -> dict[str, Any]:
         baseline = self._units.baseline
-        return self._entrance.enter(self._hello | ({"baseline": baseline.manifest.id} if baseline is not None else {}))
+        return self._hello | ({"baseline": baseline.manifest.id} if baseline is not None else {})
 
     def _plan(self, state: dict[str, Any]) -> None:
         """Everything is pending but what the receiver has. Raises ProtocolError for a state that cannot be."""
@@ -216,7 +239,7 @@ class Outbound:
             raise ProtocolError("The agent claims to have what this content has not.")
         return runs
 
-    def _send_all(self, first: Wire) -> None:
+    def _send_all(self, first: Wire | None) -> None:
         """Returns when the receiver has said that it has every unit, or none of them needs to be sent. Raises what it failed with."""
         threads: dict[int, threading.Thread] = {}
         while True:
@@ -275,7 +298,7 @@ class Outbound:
                 if self._settled(unit):
                     continue
                 if stream is None:
-                    stream = self._stream(self._join())
+                    stream = self._stream(self._entrance.enter_to_send(self._fields()))
                 self._send(stream, unit)
                 unit = -1
                 stream.hear()
@@ -294,7 +317,12 @@ class Outbound:
 
     def _stream(self, wire: Wire) -> OutStream:
         window_log = self._window_log if self._wanted_streams <= _LONG_WINDOWS else WINDOW_LOG
-        return OutStream(wire, self._number, window_log, self._backlog.arrived, self._learnt)
+        return OutStream(wire, self._number, window_log, self._arrived, self._learnt)
+
+    def _arrived(self, units: list[int]) -> None:
+        if units:
+            self._grants = 0
+        self._backlog.arrived(units)
 
     def _learnt(self, state: dict[str, Any]) -> None:
         """What the receiver has after all is not sent, as far as it has not been yet."""
@@ -307,7 +335,7 @@ class Outbound:
 
     def _rejoin(self, lost: list[int]) -> OutStream:
         """A new stream, once one broke: first of all the receiver says what arrived of what was sent; the rest is for whoever comes."""
-        wire = self._join()
+        wire = self._entrance.enter_to_send(self._fields())
         try:
             runs = self._runs(answer(wire, Kind.STATE))
         except AgentError:
@@ -399,7 +427,8 @@ class Outbound:
         """False when the transfer has failed by this."""
         if not isinstance(error, AgentError):
             error = AgentError(f"A stream failed unexpectedly: {error!r}.")
-        if isinstance(error, (Unreachable, Refused)):
+        # Without the grant no stream can go on; the transfer is entered again.
+        if isinstance(error, (Unreachable, Refused)) and not (isinstance(error, Refused) and error.code == _GRANT):
             try:
                 self._go_on_or_raise(error)
                 return True
@@ -415,7 +444,8 @@ class Outbound:
             self._window_log = WINDOW_LOG
         if self._aborted or (isinstance(error, Refused) and error.code not in _AGAIN):
             raise error
-        if self._backlog.still_s > self._patience_s:
+        self._grants += isinstance(error, Refused) and error.code == _GRANT
+        if self._grants > _MOST_GRANTS or self._backlog.still_s > self._patience_s:
             raise error
         if refused:
             try:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import cast
 
 from dwcp_agent import log
 from dwcp_agent.encoding.chunk import decode_chunk
@@ -25,8 +26,9 @@ from dwcp_agent.store.store import Receipt
 from dwcp_agent.telemetry.metrics import AgentMetrics
 from dwcp_agent.threads import Threads
 from dwcp_agent.transport.buffers import Buffers
-from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK, PROTOCOL, Frame, Kind, control, parse_control
+from dwcp_agent.transport.frame import MAGIC, MAX_CHUNK, MIN_CHUNK, PROTOCOL, Frame, Kind, control, parse_control
 from dwcp_agent.transport.handover import Handover, Nothing, make_handover
+from dwcp_agent.transport.plain import Networks
 from dwcp_agent.transport.resumable import ResumableStreams
 from dwcp_agent.transport.state import StateStreams
 from dwcp_agent.transport.transfer import Opening, Transfer, TransferTable
@@ -67,6 +69,7 @@ class DataServer:
         resumable: ResumableStreams,
         states: StateStreams,
         delay: Callable[[float], None] | None = None,
+        plain: Networks | None = None,
     ) -> None:
         self._listener = listener
         self._context = context
@@ -80,6 +83,7 @@ class DataServer:
         self._resumable = resumable
         self._states = states
         self._delay = delay
+        self._plain = plain or Networks()
         # Every stream there may be, and the word to each worker that it may go.
         self._waiting: Handover[socket.socket | None] = make_handover(2 * (limits.max_streams + limits.warm_streams) + 2)
         self._lock = threading.Lock()
@@ -171,38 +175,44 @@ class DataServer:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         try:
-            secure = self._context.wrap_socket(sock, server_side=True)
+            plain = self._plain.have(sock) and sock.recv(1, socket.MSG_PEEK) == MAGIC[:1]
+            stream = sock if plain else self._context.wrap_socket(sock, server_side=True)
         except OSError as error:
             log.warn("handshake-failed", port="data", reason=getattr(error, "reason", None) or str(error))
             return
-        wire = Wire(secure, self._buffers.take())
+        wire = Wire(stream, self._buffers.take())
         with self._lock:
             if self._closing:
-                secure.close()
+                stream.close()
                 return
             self._open.add(wire)
         try:
-            self._converse(wire)
+            self._converse(wire, plain=plain)
         finally:
             with self._lock:
                 self._open.discard(wire)
             wire.close()
 
-    def _converse(self, wire: Wire) -> None:
+    def _converse(self, wire: Wire, *, plain: bool = False) -> None:
         """Takes part in one transfer after the other until the stream ends or breaks a rule."""
         transfer_number = 0
         peer: Identity | None = None
         try:
-            peer = from_certificate(wire.sock.getpeercert())
-            if peer.ou not in CONTENT_ROLES:
-                raise Refused(f"OU={peer.ou} may not send data.", code="forbidden")
+            if not plain:
+                peer = from_certificate(cast("ssl.SSLSocket", wire.sock).getpeercert())
+                if peer.ou not in CONTENT_ROLES:
+                    raise Refused(f"OU={peer.ou} may not send data.", code="forbidden")
             while True:
-                wire.sock.settimeout(self._limits.idle_timeout_s)
+                # Who has shown nothing yet has no longer than for a handshake.
+                wire.sock.settimeout(HANDSHAKE_TIMEOUT_S if plain and not transfer_number else self._limits.idle_timeout_s)
                 hello = wire.read(at_start=True)
                 if hello is None:
                     return
                 transfer_number = hello.header.transfer
                 wire.sock.settimeout(self._limits.stall_timeout_s)
+                if peer is None:
+                    self._resumable.converse_plainly(wire, hello)
+                    continue
                 fields = parse_control(hello.payload) if hello.header.kind == Kind.HELLO else {}
                 if fields.get("protocol") == PROTOCOL:
                     conversation = self._states if fields.get("state") is True else self._resumable

@@ -18,6 +18,7 @@ from dwcp_agent.store.names import parts_of
 from dwcp_agent.telemetry.metrics import AgentMetrics
 from dwcp_agent.transport.frame import MAX_OFFSET, Frame, Kind, control, parse_control
 from dwcp_agent.transport.inbound import Inbound, InboundTable, Intent
+from dwcp_agent.transport.plain import Networks
 from dwcp_agent.transport.wire import Wire
 
 __all__ = ["ResumableStreams"]
@@ -37,6 +38,7 @@ class ResumableStreams:
         metrics: AgentMetrics,
         stall_timeout_s: float,
         delay: Callable[[float], None] | None,
+        plain: Networks | None = None,
     ) -> None:
         self._tickets = tickets
         self._table = table
@@ -44,6 +46,7 @@ class ResumableStreams:
         self._stall_timeout_s = stall_timeout_s
         self._delay = delay
         self._windows = WindowBudget()
+        self._plain = plain or Networks()
 
     def converse(self, wire: Wire, hello: Frame, peer: Identity) -> None:
         """Takes part in the transfer of ``hello`` until the stream is done with it. Raises AgentError for what breaks a rule."""
@@ -64,13 +67,29 @@ class ResumableStreams:
         inbound, state = self._table.join(Intent(identity, token, name, size, rounded), baseline)
         decoder = PartDecoder(self._windows)
         try:
+            if fields.get("plain") is True and "done" not in state and self._plain.have(wire.sock):
+                state["plain"] = inbound.grant()
+                log.event("plain", identity=str(identity), content=name)
             wire.write(control(Kind.STATE, hello.header.transfer, state))
-            self._receive(wire, inbound, hello.header.transfer, decoder)
+            self._receive(wire, inbound, hello.header.transfer, decoder, may_end=True)
         finally:
             decoder.close()
             inbound.leave()
 
-    def _receive(self, wire: Wire, inbound: Inbound, number: int, decoder: PartDecoder) -> None:
+    def converse_plainly(self, wire: Wire, hello: Frame) -> None:
+        """As :meth:`converse`, over a stream without TLS: it may only bring content of a transfer that was granted such streams."""
+        if hello.header.kind != Kind.HELLO:
+            raise ProtocolError("A stream begins with HELLO.")
+        inbound, state = self._table.join_granted(hello.header.transfer, parse_control(hello.payload))
+        decoder = PartDecoder(self._windows)
+        try:
+            wire.write(control(Kind.STATE, hello.header.transfer, state))
+            self._receive(wire, inbound, hello.header.transfer, decoder, may_end=False)
+        finally:
+            decoder.close()
+            inbound.leave()
+
+    def _receive(self, wire: Wire, inbound: Inbound, number: int, decoder: PartDecoder, *, may_end: bool) -> None:
         frames = 0
         while True:
             frame = wire.read()
@@ -86,6 +105,8 @@ class ResumableStreams:
             elif kind == Kind.FIN:
                 wire.write(control(Kind.ACK, number, {"frames": frames, "fin": True}))
                 return
+            elif kind == Kind.END and not may_end:
+                raise ProtocolError("What a transfer has to be is not said without TLS.")
             elif kind == Kind.END:
                 wanted = parse_control(frame.payload).get("id")
                 if not isinstance(wanted, str) or not _ID.fullmatch(wanted):

@@ -31,7 +31,7 @@ _HASH_INLINE_BYTES = 4 << 20
 class Link:
     """Data connections to one agent, kept between transfers. Safe from several threads."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext, timeout_s: float = 20.0) -> None:
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, timeout_s: float = 20.0) -> None:
         self.host = host
         self.port = port
         self._context = context
@@ -42,6 +42,7 @@ class Link:
         self._waiting = 0
         self._closed = False
         self._changed = threading.Condition()
+        self._without_tls: Link | None = None
         self.congestion = ""
         """Congestion control of the connection that was made last."""
 
@@ -71,7 +72,8 @@ class Link:
     def give(self, wire: Wire) -> None:
         """Keeps a connection whose transfer ended well."""
         with self._changed:
-            if not self._closed:
+            # Whoever takes one from a link with TLS says things that must not be read on the way.
+            if not self._closed and (self._context is None or wire.has_tls):
                 self._idle.append(wire)
                 self._changed.notify()
                 return
@@ -82,8 +84,18 @@ class Link:
         with self._changed:
             self._closed = True
             idle, self._idle = self._idle, []
+            without_tls = self._without_tls
         for wire in idle:
             wire.close()
+        if without_tls is not None:
+            without_tls.close()
+
+    def without_tls(self) -> Link:
+        """Connections to the same place that nobody encrypts; kept as this link's are. Only for a transfer that was granted them."""
+        with self._changed:
+            if self._without_tls is None:
+                self._without_tls = type(self)(self.host, self.port, None, self._timeout_s)
+            return self._without_tls
 
     def _warm(self) -> None:
         try:
@@ -104,14 +116,14 @@ class Link:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
-            secure = self._context.wrap_socket(sock, server_hostname=self.host)
+            stream = self._context.wrap_socket(sock, server_hostname=self.host) if self._context is not None else sock
         except (OSError, ValueError) as error:
             sock.close()
             raise Unreachable(
                 f"TLS with the agent's data port at {where} failed: {getattr(error, 'verify_message', '') or error}."
             ) from None
-        self.congestion = prefer(secure)
-        return Wire(secure, bytearray(MAX_CONTROL_BYTES))  # receipts and errors are all that comes back
+        self.congestion = prefer(stream)
+        return Wire(stream, bytearray(MAX_CONTROL_BYTES))  # receipts and errors are all that comes back
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ __all__ = ["Progress", "Tally"]
 
 @dataclass
 class Tally:
-    """What a transfer took. Bytes of the file, but for ``wire_bytes``: payloads and headers as they went into TLS."""
+    """What a transfer took. Bytes of the file, but for ``wire_bytes``: payloads and headers before TLS."""
 
     size: int
     id: str = ""
@@ -27,6 +27,8 @@ class Tally:
     """Went a second time, because the stream they were on broke before the receiver said that it has them."""
     streams: int = 0
     broken_streams: int = 0
+    data_tls: bool = True
+    """False when content went without TLS, as both sides wanted."""
     congestion: str = ""
     """The congestion control of its streams."""
     level: int = 0

@@ -1,4 +1,4 @@
-"""Reading and writing frames on a blocking TLS socket."""
+"""Reading and writing frames on a blocking socket, with TLS or without."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINGER_BYTES = 64 << 20
 class Wire:
     """One data connection. ``buffer`` (at least ``MAX_CHUNK`` bytes) holds the payload of the last frame read, until the next."""
 
-    def __init__(self, sock: ssl.SSLSocket, buffer: Writable) -> None:
+    def __init__(self, sock: socket.socket, buffer: Writable) -> None:
         self.sock = sock
         self._header = memoryview(bytearray(HEADER_BYTES))
         self._buffer = memoryview(buffer)
@@ -32,10 +32,16 @@ class Wire:
         """The next frame; None when the other side closed and ``at_start`` allows it. Raises Unreachable, ProtocolError."""
         if not self._fill(self._header, at_start):
             return None
-        header = parse_header(self._header)
-        payload = self._buffer[: header.length]
-        self._fill(payload, False)
-        check_payload(header, payload)
+        try:
+            header = parse_header(self._header)
+            payload = self._buffer[: header.length]
+            self._fill(payload, False)
+            check_payload(header, payload)
+        except ProtocolError as error:
+            if self.has_tls:
+                raise
+            # What turned on the way breaks a connection with TLS; without, here is where it is noticed, and may be sent again.
+            raise Unreachable(f"A data stream was damaged on its way: {error.message}") from None
         return Frame(header, payload)
 
     def write(self, head: bytes, payload: Buffer = b"") -> None:
@@ -62,11 +68,15 @@ class Wire:
             )
         return frame
 
+    @property
+    def has_tls(self) -> bool:
+        return isinstance(self.sock, ssl.SSLSocket)
+
     def readable(self) -> bool:
         """True when something has come (an answer, or the end) that nobody has read yet."""
         if self.sock.fileno() < 0:
             return False  # closed on this side, by another thread
-        if self.sock.pending():
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
             return True
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
