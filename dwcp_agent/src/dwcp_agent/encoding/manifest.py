@@ -54,6 +54,8 @@ class Readable(Protocol):
 
     def chunk(self, offset: int, length: int) -> bytes | bytearray | memoryview: ...
 
+    def release(self, offset: int, length: int) -> None: ...
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -99,9 +101,15 @@ def hash_pages(block: bytes | bytearray | memoryview) -> bytes:
 
 def manifest_of(source: Readable, workers: Executor | None = None) -> Manifest:
     """The manifest of everything in ``source``, by all of ``workers`` at once when given. Raises OSError when it cannot be read."""
-    work = workers.map(lambda piece: hash_blocks(source.chunk(*piece)), _pieces(source.size)) if workers else None
-    hashes = work if work is not None else (hash_blocks(source.chunk(*piece)) for piece in _pieces(source.size))
-    return Manifest(source.size, b"".join(hashes))
+
+    def hashes_of(piece: tuple[int, int]) -> bytes:
+        try:
+            return hash_blocks(source.chunk(*piece))
+        finally:
+            source.release(*piece)
+
+    pieces = _pieces(source.size)
+    return Manifest(source.size, b"".join(workers.map(hashes_of, pieces) if workers else map(hashes_of, pieces)))
 
 
 def _pieces(size: int) -> Iterator[tuple[int, int]]:

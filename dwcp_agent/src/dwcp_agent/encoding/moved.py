@@ -22,12 +22,21 @@ _AVERAGE = 8192
 
 Buffer = bytes | bytearray | memoryview
 Read = Callable[[int, int], Buffer]
+Release = Callable[[int, int], None]
+
+
+def _keep(offset: int, length: int) -> None:
+    pass
 
 
 class MovedPages:
-    """Where the old content, of ``size`` bytes and read by ``read(offset, length)``, has pages. Safe from several threads."""
+    """Where the old content, of ``size`` bytes and read by ``read(offset, length)``, has pages. Safe from several threads.
 
-    def __init__(self, read: Read, size: int) -> None:
+    ``release(offset, length)`` is told what is not read again soon.
+    """
+
+    def __init__(self, read: Read, size: int, release: Release = _keep) -> None:
+        self._release = release
         self._read = read
         self._size = size
         self._index: dict[int, int] | None = None
@@ -63,6 +72,7 @@ class MovedPages:
                 for offset in range(0, self._size - self._size % PAGE, _PIECE):
                     length = min(_PIECE, self._size - self._size % PAGE - offset)
                     sums = _numbers(page_sums(self._read(offset, length), PAGE))
+                    self._release(offset, length)
                     index.update(zip(sums, range(offset // PAGE, offset // PAGE + len(sums)), strict=True))
                 index.pop(_numbers(page_sums(bytes(PAGE), PAGE))[0], None)
                 self._index = index
@@ -75,7 +85,8 @@ class MovedChunks:
     Where :class:`MovedPages` finds next to nothing. Safe from several threads.
     """
 
-    def __init__(self, read: Read, size: int) -> None:
+    def __init__(self, read: Read, size: int, release: Release = _keep) -> None:
+        self._release = release
         self._read = read
         self._size = size
         self._index: dict[tuple[int, int], int] | None = None
@@ -111,6 +122,7 @@ class MovedChunks:
                     for end in chunk_ends(piece, _AVERAGE, final=last):
                         index[end - begin, crc32c(piece[begin:end])] = at + begin
                         begin = end
+                    self._release(at - at % PAGE, len(piece) + at % PAGE)
                     at += begin
                 self._index = index
             return self._index

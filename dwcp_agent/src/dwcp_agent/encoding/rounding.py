@@ -92,6 +92,10 @@ class RoundedSource:
         content = self._rounding.rounded(self._source.chunk(offset - before, before + length + after))
         return content[before : before + length] if before or after else content
 
+    def release(self, offset: int, length: int) -> None:
+        """Of the source."""
+        self._source.release(offset, length)
+
     def changed(self) -> bool:
         """Of the source."""
         return self._source.changed()

@@ -30,6 +30,10 @@ class MappedSource:
             raise OSError("the file became shorter while it was read")
         return self._view[offset : offset + length]
 
+    def release(self, offset: int, length: int) -> None:
+        """Of this range nothing stays mapped; who reads it again finds it in the page cache."""
+        self._map.madvise(mmap.MADV_DONTNEED, offset, length)
+
     def changed(self) -> bool:
         """By its size and time."""
         return version_of(self._file.fileno()) != self._opened

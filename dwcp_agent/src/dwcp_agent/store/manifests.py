@@ -43,6 +43,9 @@ class _Mapped:
     def chunk(self, offset: int, length: int) -> bytes | memoryview:
         return memoryview(self._map)[offset : offset + length]
 
+    def release(self, offset: int, length: int) -> None:
+        self._map.madvise(mmap.MADV_DONTNEED, offset, length)
+
 
 def read_manifest(descriptor: int) -> Manifest:
     """The manifest of an open file, from its bytes. Raises OSError."""

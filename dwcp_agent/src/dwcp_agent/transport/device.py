@@ -73,6 +73,9 @@ class DeviceSource:
             raise OSError(errno.EIO, "the device became shorter while it was read")
         return data
 
+    def release(self, offset: int, length: int) -> None:
+        """Nothing is mapped."""
+
     def changed(self) -> bool:
         """By its count of writes and its size; False when nothing is known."""
         return self._count() != self._written or os.lseek(self._descriptor, 0, os.SEEK_END) != self.size

@@ -296,10 +296,12 @@ class Outbound:
                     continue
                 unit = task
                 if self._settled(unit):
+                    self._units.release(unit)
                     continue
                 if stream is None:
                     stream = self._stream(self._entrance.enter_to_send(self._fields()))
                 self._send(stream, unit)
+                self._units.release(unit)
                 unit = -1
                 stream.hear()
                 pause = _PAUSE_S[0]

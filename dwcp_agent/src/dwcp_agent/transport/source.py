@@ -28,6 +28,9 @@ class Source(Protocol):
         """Exactly ``length`` bytes at ``offset``. Raises OSError."""
         ...
 
+    def release(self, offset: int, length: int) -> None:
+        """This range, whole pages but at the end, is not read again soon: memory that maps it may go."""
+
     def changed(self) -> bool:
         """Somebody wrote to it since it was opened: what was read before and after is no one version."""
         ...
@@ -49,6 +52,9 @@ class BytesSource:
     def chunk(self, offset: int, length: int) -> memoryview:
         """A view, no copy."""
         return self._view[offset : offset + length]
+
+    def release(self, offset: int, length: int) -> None:
+        """Nothing is mapped."""
 
     def changed(self) -> bool:
         """Bytes do not change."""
@@ -74,6 +80,9 @@ class FileSource:
         if len(data) != length:
             raise OSError("the file became shorter while it was read")
         return data
+
+    def release(self, offset: int, length: int) -> None:
+        """Nothing is mapped."""
 
     def changed(self) -> bool:
         """By its size and time."""

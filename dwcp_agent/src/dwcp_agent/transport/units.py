@@ -71,8 +71,8 @@ class Units:
         self.count = -(-source.size // UNIT)
         self._hashes: list[bytes] = [b""] * self.count
         both = baseline is not None and baseline.source is not None
-        self._moved = MovedPages(self._old, baseline.manifest.size) if baseline is not None and both else None
-        self._shifted = MovedChunks(self._old, baseline.manifest.size) if baseline is not None and both else None
+        self._moved = MovedPages(self._old, baseline.manifest.size, self._release_old) if baseline is not None and both else None
+        self._shifted = MovedChunks(self._old, baseline.manifest.size, self._release_old) if baseline is not None and both else None
         self._pages: dict[int, bytes] = {}
         self._asked: set[int] = set()
         self._asking = [threading.Lock() for _ in range(-(-self.count // _SEGMENT))]
@@ -116,6 +116,11 @@ class Units:
             flags, payload = (known, b"") if known is not None else encode_new(content[begin:end])
             head = encode(Kind.DATA, number, payload, flags=flags, offset=start + begin, raw_length=end - begin)
             yield Part(head, payload, flags, end - begin, end - begin if flags == Flag.SAME else 0)
+
+    def release(self, unit: int) -> None:
+        """Its content is not needed soon, here or in the baseline."""
+        self.source.release(unit * UNIT, self.length(unit))
+        self._release_old(unit * UNIT, UNIT)
 
     def manifest(self) -> Manifest:
         """The manifest of all units. Raises Failed."""
@@ -226,6 +231,11 @@ class Units:
             return self.baseline.source.chunk(offset, max(0, min(length, self.baseline.manifest.size - offset)))
         except OSError as error:
             raise Failed(f"The baseline cannot be read any more: {error.strerror or error}.") from None
+
+    def _release_old(self, offset: int, length: int) -> None:
+        base = self.baseline
+        if base is not None and base.source is not None and offset < base.manifest.size:
+            base.source.release(offset, min(length, base.manifest.size - offset))
 
     def _chunk(self, unit: int) -> Buffer:
         try:
