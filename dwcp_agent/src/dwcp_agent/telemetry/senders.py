@@ -23,6 +23,8 @@ __all__ = ["KINDS", "ReceivingMetrics", "SenderMetrics"]
 
 KINDS = {
     "protocol version": ("protocol", "version"),
+    "protocol TLS on data streams": ("protocol", "data_tls"),
+    "rounding numbers": ("rounding", "numbers"),
     "baseline baseline": ("baseline", "baseline"),
     "congestion congestion control": ("congestion", "congestion_control"),
     "congestion rate_cap_bytes_per_s": ("congestion", "rate_cap"),
