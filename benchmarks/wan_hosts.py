@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
@@ -267,12 +268,26 @@ def _ip(*words: str) -> None:
 
 
 def _allow(left: ExitStack, congestion: str) -> None:
-    """Namespaces may use this congestion control until ``left`` is left; the machine's own choice stays."""
+    """Namespaces may use this congestion control until ``left`` is left, here and in every process that asked; then it is as it was."""
     allowed = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
-    before = allowed.read_text().split()
-    if congestion not in before:
-        allowed.write_text(" ".join([*before, congestion]))
-        left.callback(allowed.write_text, " ".join(before))
+    users = left.enter_context(open(f"/run/lock/dwcp-allowed-{congestion}", "a+", encoding="ascii"))  # noqa: PTH123, SIM115 (left later)
+
+    def restore() -> None:
+        with suppress(BlockingIOError):  # another process needs it, and restores what stands in the file
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            users.seek(0)
+            if before := users.read():
+                allowed.write_text(before)
+                users.truncate(0)
+
+    fcntl.flock(users, fcntl.LOCK_SH)
+    there = allowed.read_text()
+    if congestion not in there.split():
+        users.truncate(0)
+        users.write(there)
+        users.flush()
+        allowed.write_text(f"{there.strip()} {congestion}")
+    left.callback(restore)
 
 
 @contextmanager

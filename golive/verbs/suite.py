@@ -30,6 +30,9 @@ SUITES = ("core", "datapath")
 _SANITIZERS = {"valgrind": "valgrind", "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross", "qemu-aarch64": "qemu-user"}
 """Tools of the sanitized suite that a compiler does not bring along, with Debian's packages."""
 
+_LINK = {"iperf3": "iperf3", "ping": "iputils-ping"}
+"""The same for what looks at a WAN link beside the agent."""
+
 _PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
@@ -54,7 +57,7 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
         Part("types, agent", (str(tool / "mypy"),), ROOT / "dwcp_agent"),
         Part("unit", (*_PYTEST, "tests/unit")),
         Part("agent", (*_PYTEST, "tests"), ROOT / "dwcp_agent"),
-        Part("integration", (*_PYTEST, "tests/integration"), lane="second"),
+        Part("integration", (*_PYTEST, "-m", "not alone", "tests/integration"), lane="second"),
     ]
     if lab:
         # Beside others: it waits for links more than it computes, and its bounds are of bytes and not of times.
@@ -69,6 +72,8 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
                 lane="alone",
             )
         )
+    if long and lab:
+        chosen.append(Part("link, long", (*_PYTEST, "-m", "alone", "tests/integration"), lane="alone"))
     if long:
         chosen.append(Part("gates, long", (sys.executable, "-m", "golive.gates.simulate", "--rollouts", "1000", "--json"), lane="alone"))
     return chosen
@@ -80,7 +85,7 @@ def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
         raise BadInput(f"There is no suite {name!r}; known are {', '.join(SUITES)}.")
     if sanitize and name != "core":
         raise BadInput("--sanitize is for --suite core: the rest is not compiled.")
-    needed = {"gcc": "gcc"} | (_SANITIZERS if sanitize else {})
+    needed = {"gcc": "gcc"} | (_SANITIZERS if sanitize else {}) | (_LINK if name == "datapath" else {})
     missing = [tool for tool in needed if shutil.which(tool) is None]
     if missing:
         packages = " ".join(needed[tool] for tool in missing)
@@ -88,7 +93,7 @@ def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
     if name == "datapath":
         return [
             Part("agent", (*_PYTEST, "tests", "--ignore", "tests/core"), ROOT / "dwcp_agent", "alone"),
-            Part("link", (*_PYTEST, "tests/integration/test_wan_relay.py"), lane="alone"),
+            Part("link", (*_PYTEST, "tests/integration/test_wan_relay.py", "tests/integration/test_wan_iperf.py"), lane="alone"),
             Part("faults", (*_PYTEST, "tests/datapath"), lane="alone"),
         ]
     variables = {"DWCP_SANITIZE": "1" if sanitize else "0"} | ({"DWCP_STRESS_ITEMS": "100000000"} if long else {})
