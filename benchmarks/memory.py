@@ -1,6 +1,8 @@
-"""A guest's memory image through `dwcp send` on a far link, beside ``zstd -19 --long=27``: how small, in how much processor time. Needs root.
+"""A guest's memory image through `dwcp send` on a far link, beside ``zstd -19 --long=27``: how small, and at what cost. Needs root.
 
-    .venv/bin/python benchmarks/memory.py [--size MIB] [--rounds 1] [--out FILE]
+    ./inv bench memory [--json]                 measures, and writes docs/results/memory.json; zstd alone takes some minutes
+    .venv/bin/python benchmarks/memory.py       the same; --size, --rounds and --out too
+    .venv/bin/python benchmarks/memory.py --table   runs nothing; writes the committed result into docs/benchmarks.md
 
 Zero pages are not counted: zstd is given the image without them, and ours, which is sent the image as it is, has only the bytes of the
 others above its ratio. Ours is what went into TLS, headers and all, and the processor time of the whole `dwcp send`: the interpreter's
@@ -13,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,13 +26,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import PeerMissing, document, now
+from benchmarks.measure import PeerMissing, document, now, rewrite
 from benchmarks.memory_image import DIGEST, FULL_MIB, memory_image, without_zeros
 from benchmarks.wan_hosts import Hosts, hosts
+from golive.environment import ROOT
 from golive.lab.wan import Wan
 
 __all__ = ["LINK", "rows"]
 
+RESULT = ROOT / "docs/results/memory.json"
 LINK = Wan(rtt_ms=100, rate_mbit=50)
 """Far, so that the profile is the one for throughput and its tier global; and slow, so that the level may climb to the tier's highest."""
 PEER = "zstd -19 --long=27"
@@ -88,9 +93,11 @@ def made_of(ours: list[tuple[float, float]], theirs: list[tuple[float, float]], 
     """The rows of (ratio, processor seconds)."""
     median = [[statistics.median(sample[index] for sample in each) for each in (ours, theirs)] for index in (0, 1)]
     ratio, cpu = median[0][0] / median[0][1], median[1][1] / median[1][0]
-    ok = ratio >= 1 or (ratio >= BEHIND and cpu >= OF_CPU)
+    bar = BEHIND if cpu >= OF_CPU else 1.0
     case = f"memory image of {size_mib} MiB, zero pages not counted, global tier, {LINK.rate_mbit:g} Mbit/s, {LINK.rtt_ms:g} ms"
-    note = f"asked at a tenth of its CPU time, or 1x at any; {CLAIM:g}x was claimed once; levels at the end: {', '.join(map(str, levels))}"
+    note = (
+        f"{BEHIND:g}x is enough at a tenth of its CPU time; {CLAIM:g}x was claimed once; levels at the end: {', '.join(map(str, levels))}"
+    )
     made = []
     for index, (kind, unit, less) in enumerate((("compression ratio", "x", False), ("the sender's CPU", "CPU s", True))):
         row = {
@@ -99,8 +106,8 @@ def made_of(ours: list[tuple[float, float]], theirs: list[tuple[float, float]], 
                 "samples_ours": [round(sample[index], 3) for sample in ours],
                 "samples_peer": [round(sample[index], 3) for sample in theirs],
             },
-            **{"ratio": round(cpu if less else ratio, 3), "bar": None if less else BEHIND, "least": None, "most": None, "less": less},
-            **{"ok": less or ok, "note": "" if less else note},
+            **{"ratio": round(cpu if less else ratio, 3), "bar": None if less else bar, "least": None, "most": None, "less": less},
+            **{"ok": less or ratio >= bar, "note": "" if less else note},
         }
         made.append(row)
     return made
@@ -117,10 +124,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--size", type=int, default=FULL_MIB, help="of the image, in MiB")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--table", action="store_true", help="run nothing; write the committed result into docs/benchmarks.md")
     options = parser.parse_args()
+    if options.table:
+        rewrite(RESULT)
+        return 0
     started = now()
     try:
+        if shutil.which("zstd") is None:
+            raise PeerMissing("Peers are missing: apt-get install zstd.")
         with tempfile.TemporaryDirectory(prefix="dwcp-bench-", dir="/dev/shm") as directory, hosts(Path(directory)) as at:
             at.link(LINK, congestion="cubic")
             at.serve()
@@ -128,9 +141,8 @@ def main() -> int:
     except PeerMissing as error:
         print(error)  # who called says it
         return 2
-    result = document("benchmarks/memory.py", started, found)
-    if options.out is not None:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    result = document("./inv bench memory", started, found) | {"size_mib": options.size}
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
     return 0
 

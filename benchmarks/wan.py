@@ -28,7 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import images, memory, state
+from benchmarks import images, state
 from benchmarks.measure import PeerMissing, document, now, rewrite
 from benchmarks.wan_hosts import FAR, Hosts, Run, hosts
 from golive.environment import ROOT
@@ -307,8 +307,6 @@ def main() -> int:
                         found += rows(setup, at, options.rounds, tell)
                 if disk == "tmpfs" and "state".startswith(options.only):
                     found += state.rows(at, options.rounds, tell)
-                if disk == "tmpfs" and "memory".startswith(options.only):
-                    found += memory.rows(at, options.rounds, tell)
     except PeerMissing as error:
         print(error)  # who called says it
         return 2

@@ -23,7 +23,9 @@ def test_the_documented_table_is_the_committed_result(name: str) -> None:
     assert table(result["rows"]) in (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("name", "rows", "rounds"), [("core", 40, 5), ("forecast", 8, 5), ("fragmentation", 4, 1), ("wan", 36, 3)])
+@pytest.mark.parametrize(
+    ("name", "rows", "rounds"), [("core", 40, 5), ("forecast", 8, 5), ("fragmentation", 4, 1), ("memory", 2, 1), ("wan", 36, 3)]
+)
 def test_every_row_follows_from_its_samples(name: str, rows: int, rounds: int) -> None:
     result = json.loads((ROOT / f"docs/results/{name}.json").read_text(encoding="utf-8"))
     assert {"schema", "machine", "started", "command", "rows"} <= set(result)
@@ -60,7 +62,7 @@ def test_where_less_is_better_the_ratio_is_the_other_way_round() -> None:
 
 
 def test_an_unknown_benchmark_is_refused() -> None:
-    with pytest.raises(BadInput, match="no benchmark 'speed'; known are core, forecast, fragmentation, wan"):
+    with pytest.raises(BadInput, match="no benchmark 'speed'; known are core, forecast, fragmentation, memory, wan"):
         bench("speed")
     assert all((ROOT / script).is_file() for script in BENCHES.values())
 
