@@ -179,7 +179,7 @@ def test(
     finish(work, as_json=json, debug=debug)
 
 
-@task(positional=["name"], help={"name": "what to measure: core, encoding, forecast, fragmentation or wan", **_COMMON})
+@task(positional=["name"], help={"name": "what to measure: core, encoding, forecast, fragmentation, memory or wan", **_COMMON})
 def bench(_: Context, name: str, json: bool = False, debug: bool = False) -> None:
     """Measure what the agent reaches beside its peers, and write it into docs/results."""
 

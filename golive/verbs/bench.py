@@ -18,7 +18,7 @@ from golive.verbs.result import Result
 
 __all__ = ["BENCHES", "bench"]
 
-BENCHES = {name: f"benchmarks/{name}.py" for name in ("core", "encoding", "forecast", "fragmentation", "wan")}
+BENCHES = {name: f"benchmarks/{name}.py" for name in ("core", "encoding", "forecast", "fragmentation", "memory", "wan")}
 _LOCK = ROOT / "requirements/bench.lock"
 
 

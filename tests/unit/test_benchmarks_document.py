@@ -30,7 +30,8 @@ def test_the_documented_table_is_the_committed_result(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "rounds"), [("core", 40, 5), ("encoding", 36, 3), ("forecast", 8, 5), ("fragmentation", 4, 1), ("wan", 36, 3)]
+    ("name", "rows", "rounds"),
+    [("core", 40, 5), ("encoding", 36, 3), ("forecast", 8, 5), ("fragmentation", 4, 1), ("memory", 2, 1), ("wan", 36, 3)],
 )
 def test_every_row_follows_from_its_samples(name: str, rows: int, rounds: int) -> None:
     result = json.loads((ROOT / f"docs/results/{name}.json").read_text(encoding="utf-8"))
@@ -161,7 +162,7 @@ def test_where_less_is_better_the_ratio_is_the_other_way_round() -> None:
 
 
 def test_an_unknown_benchmark_is_refused() -> None:
-    with pytest.raises(BadInput, match="no benchmark 'speed'; known are core, encoding, forecast, fragmentation, wan"):
+    with pytest.raises(BadInput, match="no benchmark 'speed'; known are core, encoding, forecast, fragmentation, memory, wan"):
         bench("speed")
     assert all((ROOT / script).is_file() for script in BENCHES.values())
 
