@@ -95,8 +95,9 @@ class Agent:
         self.sessions.append(session)
         return session
 
-    async def open_session(self, who: str = "load", session: str = "s-1") -> dict[str, Any]:
-        async with self.as_(who).post("/v1/sessions", headers={"X-DWCP-Session": session}) as response:
+    async def open_session(self, who: str = "load", session: str = "s-1", **more: str) -> dict[str, Any]:
+        """What the agent answers; ``more`` are further headers."""
+        async with self.as_(who).post("/v1/sessions", headers={"X-DWCP-Session": session, **more}) as response:
             assert response.status == 201, await response.text()
             answer: dict[str, Any] = await response.json()
             return answer

@@ -10,6 +10,7 @@ import pytest
 from dwcp_agent.encoding.manifest import manifest_of
 from dwcp_agent.encoding.moved import MovedPages
 from dwcp_agent.phase4.mapped import MappedSource
+from dwcp_agent.transport.frame import Flag
 from dwcp_agent.transport.source import BytesSource, FileSource, Source
 from dwcp_agent.transport.units import UNIT, Baseline, Units
 
@@ -56,6 +57,24 @@ def test_reading_all_of_a_file_leaves_nothing_of_it_mapped(file: Path) -> None:
     assert mapped_kib(file) < UNIT // 1024
     assert bytes(source.chunk(3 * UNIT, UNIT)) and mapped_kib(file) >= UNIT // 1024
     units.release(3)
+    assert mapped_kib(file) < UNIT // 1024
+    source.close()
+
+
+def test_asking_for_what_lies_ahead_leaves_none_of_it_mapped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[::UNIT] = bytes(255 - byte for byte in content[::UNIT])
+    source = MappedSource(file)
+    asked: list[tuple[int, int]] = []
+
+    def pages(runs: list[tuple[int, int]]) -> dict[int, bytes]:
+        asked.extend(runs)
+        return {}
+
+    units = Units(source, Baseline(manifest_of(BytesSource(bytes(content))), pages=pages))
+    assert list(units.parts(0, 1, lambda chunk: (Flag.RAW, chunk)))
+    assert len(asked) == 41
+    units.release(0)
     assert mapped_kib(file) < UNIT // 1024
     source.close()
 

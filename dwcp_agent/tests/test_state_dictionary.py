@@ -25,6 +25,8 @@ from test_state import LOAD, connecting, there
 from test_state_rules import Raw, bomb
 from test_trained import payloads, records, trained
 
+FOR_STATE = {"X-DWCP-State": "1"}
+
 
 class Shelf:
     """Dictionaries in memory; what is ``far`` has to be fetched."""
@@ -133,12 +135,13 @@ async def test_what_was_encoded_for_one_agent_is_encoded_again_for_the_next(
 
 async def test_restart_keeps_the_dictionary_and_the_session_offers_it_to_its_owner_alone(start_agent: Any, dictionary: Dictionary) -> None:
     async with start_agent() as agent:
-        assert "dictionary" not in await agent.open_session()
+        assert "dictionary" not in await agent.open_session(**FOR_STATE)
         agent.service.context.dictionaries.keep(LOAD, dictionary)
     async with start_agent() as agent:
-        assert (await agent.open_session())["dictionary"] == dictionary.id
+        assert (await agent.open_session(**FOR_STATE))["dictionary"] == dictionary.id
+        assert "dictionary" not in await agent.open_session()  # nobody who has no use for it waits for a disk
         for who in ("operator", "other"):
-            assert "dictionary" not in await agent.open_session(who, "s-2")
+            assert "dictionary" not in await agent.open_session(who, "s-2", **FOR_STATE)
             async with agent.as_(who).get(f"/v1/dictionaries/{dictionary.id}") as response:
                 assert response.status == 404
         async with agent.as_("monitor").get(f"/v1/dictionaries/{dictionary.id}") as response:
@@ -155,7 +158,7 @@ async def test_a_damaged_one_is_offered_no_more_and_puts_go_on(agent: Agent, dic
     await asyncio.to_thread(put_one_by_one, puts, entries)
     await asyncio.to_thread(puts.close)
     assert are_there(agent, entries) and puts.broken_streams == 1 and not path.exists()
-    assert "dictionary" not in await agent.open_session()
+    assert "dictionary" not in await agent.open_session(**FOR_STATE)
 
 
 HOSTILE: dict[str, Callable[[Dictionary], dict[str, Any]]] = {

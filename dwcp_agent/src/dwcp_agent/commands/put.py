@@ -44,7 +44,7 @@ def put(arguments: argparse.Namespace) -> None:
         check_session_id(name)
     except Refused as error:
         raise BadInput(error.message.replace("X-DWCP-Session", "--session")) from None
-    session = Session(endpoint, tls_of(arguments.ca, arguments.cert, arguments.key), name)
+    session = Session(endpoint, tls_of(arguments.ca, arguments.cert, arguments.key), name, for_state=True)
     offered = Offered(CachedShelf(session))
 
     def connect() -> tuple[Link, str]:

@@ -64,7 +64,7 @@ class KeptLink(Link):
 class Session:
     """Opened when first needed and again for every transfer, since its ticket may be over. One transfer's at a time."""
 
-    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, session: str) -> None:
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, session: str, *, for_state: bool = False) -> None:
         self.asked = endpoint
         self.endpoint = endpoint
         """Where the agent is that the session belongs to."""
@@ -73,7 +73,7 @@ class Session:
         self.answer: dict[str, Any] = {}
         self._asked_of = ""
         """The content that the last answer speaks of."""
-        self._headers = {"X-DWCP-Session": session}
+        self._headers = {"X-DWCP-Session": session} | ({"X-DWCP-State": "1"} if for_state else {})
         self._link: KeptLink | None = None
         self._beginning: threading.Thread | None = None
         self._failed: Exception | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -20,21 +21,26 @@ __all__ = ["open_session"]
 
 
 async def open_session(request: web.Request) -> web.Response:
-    """Opens the session named in ``X-DWCP-Session``, or prolongs it; says what there is under the name in ``X-DWCP-Content``, if one is."""
+    """Opens the session named in ``X-DWCP-Session``, or prolongs it.
+
+    With ``X-DWCP-Content`` it says what there is under that name, with ``X-DWCP-State`` what dictionary there is.
+    """
     context = request.app[CONTEXT]
     session = check_session_id(request.headers.get("X-DWCP-Session", ""))
     if context.draining:
         raise Refused("This agent takes no new sessions: it is draining.", code="draining", status=503)
     now = time.time()
     identity = caller(request)
-    told = {}
+    told: dict[str, Any] = {}
+    look = asyncio.get_running_loop().run_in_executor  # only for who asks: it is read from the disk
     if (asked := request.headers.get("X-DWCP-Content")) is not None:
-        known = asyncio.get_running_loop().run_in_executor(context.codec, context.store.known, identity, unquote(asked))
-        told["content"] = await known
+        told["content"] = await look(context.codec, context.store.known, identity, unquote(asked))
+    if "X-DWCP-State" in request.headers:
+        dictionary = await look(context.codec, context.dictionaries.latest, identity)
+        told |= {"dictionary": dictionary.id} if dictionary is not None else {}
     ticket, expires = context.tickets.issue(session, identity, now)
     if context.sessions.open(identity, session, expires, now):
         log.event("session", session=session, identity=str(identity))
-    dictionary = await asyncio.to_thread(context.dictionaries.latest, identity)
     body = {
         "session": session,
         "release": context.release.id,
@@ -44,9 +50,7 @@ async def open_session(request: web.Request) -> web.Response:
         "protocol": PROTOCOL,
         "state": STATE,
         "window": LONG_WINDOW_LOG,
-        **told,
         "rounded": ROUNDED,
+        **told,
     }
-    if dictionary is not None:
-        body["dictionary"] = dictionary.id
     return web.Response(status=201, content_type="application/json", text=json.dumps(body))

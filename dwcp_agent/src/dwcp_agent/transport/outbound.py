@@ -25,6 +25,7 @@ from dwcp_agent.transport.frame import PROTOCOL, Flag, Kind, control
 from dwcp_agent.transport.outstream import OutStream
 from dwcp_agent.transport.plain import Offer
 from dwcp_agent.transport.sender import Link
+from dwcp_agent.transport.setbacks import LONG_WINDOW, Setbacks
 from dwcp_agent.transport.sharing import Sharing
 from dwcp_agent.transport.source import Source
 from dwcp_agent.transport.steering import Steering
@@ -34,11 +35,6 @@ from dwcp_agent.transport.wire import Wire
 
 __all__ = ["Outbound"]
 
-_GRANT = "grant"
-"""The receiver does not know, any more, what it granted streams without TLS by: the transfer is entered again."""
-_MOST_GRANTS = 4
-_AGAIN = frozenset({_GRANT, "parked", "draining", "busy", "interrupted", "incomplete", "ticket-expired", "ticket-invalid", "window"})
-"""Refusals that a new session or a little patience may change."""
 _PAUSE_S = (0.05, 2.0)
 _STEER_S = 0.2
 _LONG_WINDOWS = 8
@@ -112,10 +108,7 @@ class Outbound:
         )
         self._asked_streams = streams
         self._wanted_streams = max(1, min(streams or self._steering.streams, self._units.count))
-        self._patience_s = patience_s
         self._plain = plain
-        self._grants = 0
-        """That were lost since something arrived."""
         self._tell = progress
         self._number = secrets.randbits(63) | 1
         limit = max(1, limit_bytes_per_s // self._wanted_streams) if limit_bytes_per_s else None
@@ -123,9 +116,8 @@ class Outbound:
         self._tally = Tally(source.size)
         self._backlog = Backlog()
         self._changed = self._backlog.changed
+        self._setbacks = Setbacks(self._entrance.renew, self._entrance.cut, lambda: self._backlog.still_s, self._changed, patience_s)
         self._chooser = LevelChooser()
-        self._failure: AgentError | None = None
-        self._aborted = False
         self._first = True
         self._window_log = min(window_log, LONG_WINDOW_LOG)
         self._early = early and baseline is None and not plain
@@ -142,7 +134,7 @@ class Outbound:
                 try:
                     return self._attempt()
                 except (Unreachable, Refused) as error:
-                    self._go_on_or_raise(error)
+                    self._setbacks.go_on_or_raise(error)
                     self._first = False
                     with self._changed:
                         self._changed.wait(pause)
@@ -155,9 +147,7 @@ class Outbound:
 
     def abort(self) -> None:
         """Ends the transfer: every stream breaks, the receiver keeps what it has."""
-        with self._changed:
-            self._aborted = True
-            self._changed.notify_all()
+        self._setbacks.abort()
         self._entrance.shut()
 
     def _attempt(self) -> Tally:
@@ -256,10 +246,7 @@ class Outbound:
                 break
             alive[0].join(_STEER_S)
             self._report()
-        with self._changed:
-            failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        self._setbacks.raise_failure()
 
     def _steer(self) -> None:
         """Takes over what the path is worth now."""
@@ -309,7 +296,9 @@ class Outbound:
                 # A stream that cannot even begin again leaves what it had to the others.
                 lost = self._lost(stream, unit, lost)
                 stream = None
-                if not self._may_go_on(error):
+                if isinstance(error, Refused) and error.code == LONG_WINDOW:
+                    self._window_log = WINDOW_LOG
+                if not self._setbacks.may_go_on(error):
                     return
                 with self._changed:
                     self._changed.wait(pause)
@@ -323,17 +312,18 @@ class Outbound:
 
     def _arrived(self, units: list[int]) -> None:
         if units:
-            self._grants = 0
+            self._setbacks.something_arrived()
         self._backlog.arrived(units)
 
     def _learnt(self, state: dict[str, Any]) -> None:
         """What the receiver has after all is not sent, as far as it has not been yet."""
         if self._early:
+            self._early = False  # what later ones say to be there came with this run
             self._backlog.there = self._runs(state)
 
     def _ended(self, number: int) -> bool:
         """The stream of this number is to stop, whatever is left."""
-        return self._aborted or self._failure is not None or number >= self._wanted_streams
+        return self._setbacks.ended or number >= self._wanted_streams
 
     def _rejoin(self, lost: list[int]) -> OutStream:
         """A new stream, once one broke: first of all the receiver says what arrived of what was sent; the rest is for whoever comes."""
@@ -406,7 +396,7 @@ class Outbound:
     def _part(self, stream: OutStream) -> None:
         """Nothing is left to do for a stream that is still in the transfer."""
         try:
-            if self._aborted or self._failure is not None:
+            if self._setbacks.ended:
                 self._entrance.drop(stream.wire)
             else:
                 self._finish(stream)
@@ -424,46 +414,6 @@ class Outbound:
         with self._changed:
             self._tally.broken_streams += 1
         return stream.under_way + mine
-
-    def _may_go_on(self, error: Exception) -> bool:
-        """False when the transfer has failed by this."""
-        if not isinstance(error, AgentError):
-            error = AgentError(f"A stream failed unexpectedly: {error!r}.")
-        # Without the grant no stream can go on; the transfer is entered again.
-        if isinstance(error, (Unreachable, Refused)) and not (isinstance(error, Refused) and error.code == _GRANT):
-            try:
-                self._go_on_or_raise(error)
-                return True
-            except AgentError as final:
-                error = final
-        self._fail(error)
-        return False
-
-    def _go_on_or_raise(self, error: AgentError) -> None:
-        """Returns when it may be tried again, with a new ticket if that is what was missing; else raises ``error``."""
-        refused = isinstance(error, Refused)
-        if isinstance(error, Refused) and error.code == "window":
-            self._window_log = WINDOW_LOG
-        if self._aborted or (isinstance(error, Refused) and error.code not in _AGAIN):
-            raise error
-        self._grants += isinstance(error, Refused) and error.code == _GRANT
-        if self._grants > _MOST_GRANTS or self._backlog.still_s > self._patience_s:
-            raise error
-        if refused:
-            try:
-                self._entrance.renew()
-            except Unreachable:
-                return
-            except Refused as still:
-                if still.code not in _AGAIN:
-                    raise
-
-    def _fail(self, error: AgentError) -> None:
-        with self._changed:
-            if self._failure is None or (isinstance(error, Refused) and not isinstance(self._failure, Refused)):
-                self._failure = error
-            self._changed.notify_all()
-        self._entrance.cut()
 
     def _report(self) -> None:
         if self._tell is not None:

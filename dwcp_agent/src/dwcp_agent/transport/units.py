@@ -196,7 +196,11 @@ class Units:
             if unit not in self._asked:
                 end = min(self.count, (unit // _SEGMENT + 1) * _SEGMENT)
                 segment = [each for each in range(unit, end) if each not in self._asked]
-                wanted = [block for each in segment for block in self._differing_blocks(each)]
+                wanted = []
+                for each in segment:
+                    wanted += self._differing_blocks(each)
+                    if each != unit:
+                        self.release(each)  # it was read to be hashed, and it will be a while until it is sent
                 if 0 < len(wanted) <= _MOSTLY * len(segment) * UNIT // BLOCK:
                     self._pages.update(base.pages(_as_runs(wanted)))
                 self._asked.update(segment)
