@@ -43,6 +43,15 @@ async def test_an_id_is_said_only_of_what_is_as_it_was_committed(agent: Agent) -
     assert await told(agent, NAME) == (201, {"size": UNIT, "id": None})
 
 
+async def test_a_session_says_whether_a_transfer_was_begun(agent: Agent) -> None:
+    await begun(agent, os.urandom(40 * UNIT), 30 * UNIT)
+    for token, expected in ((TOKEN, True), ("f" * 32, False), ("../" + TOKEN, False), ("", False)):
+        answer = await agent.open_session(**{"X-DWCP-Content": NAME, "X-DWCP-Token": token})
+        assert (answer["content"], answer["begun"]) == (None, expected)
+    other = await agent.open_session("operator", **{"X-DWCP-Content": NAME, "X-DWCP-Token": TOKEN})
+    assert other["begun"] is False
+
+
 @pytest.mark.parametrize("name", ["../up", "", "a//b", "big"])
 async def test_a_name_that_cannot_be_is_refused(agent: Agent, name: str) -> None:
     await send(agent, b"x")  # makes the directory "big"

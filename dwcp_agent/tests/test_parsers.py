@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import http.client
+import io
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dwcp_agent.commands.http import _body as body_of
 from dwcp_agent.cpus import format_cpu_list, parse_cpu_list
 from dwcp_agent.errors import Refused
 from dwcp_agent.security.identity import Identity
@@ -52,3 +55,36 @@ def test_arbitrary_text_is_a_cpu_list_or_a_sentence(text: str) -> None:
     else:
         assert found and min(found) >= 0 and max(found) < 8192
         assert parse_cpu_list(format_cpu_list(found)) == found
+
+
+class _Response(http.client.HTTPResponse):
+    """What a server says, from its first line on."""
+
+    def __init__(self, said: bytes) -> None:
+        self.said = said
+        super().__init__(self)  # type: ignore[arg-type]
+        self.begin()
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self.said)
+
+
+@pytest.mark.parametrize(
+    ("said", "body"),
+    [
+        (b"HTTP/1.1 200 x\r\nContent-Length: 3\r\n\r\nabc", b"abc"),
+        (b"HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n", b""),
+        (b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", b"abc"),
+        (b"HTTP/1.1 200 x\r\nConnection: close\r\n\r\nabc", b"abc"),
+        (b"HTTP/1.1 200 x\r\nContent-Length: 4\r\n\r\nabc", None),
+        (b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", None),
+        (b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"4" * 70 + b"\r\nab", None),
+        (b"HTTP/1.1 200 x\r\nContent-Length: 1152921504606846976\r\n\r\nabc", None),
+    ],
+)
+def test_an_answer_is_whole_or_none_and_costs_no_more_than_it_has(said: bytes, body: bytes | None) -> None:
+    if body is not None:
+        assert body_of(_Response(said)) == body
+    else:
+        with pytest.raises(http.client.HTTPException):
+            body_of(_Response(said))

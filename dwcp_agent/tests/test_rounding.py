@@ -297,8 +297,8 @@ def test_an_agent_that_would_not_note_it_is_sent_nothing(
 
     opened = Session.open
 
-    def older(session: Session, content: str = "") -> None:
-        opened(session, content)
+    def older(session: Session, content: str = "", token: str = "") -> None:
+        opened(session, content, token)
 
         del session.answer["rounded"]
 

@@ -51,7 +51,7 @@ def deliver(
     record = Record(token, str(item.path), f"{session.asked}/{quote(item.name)}", bytes=item.source.size)
     started = time.monotonic() if began is None else began
     with recorded(record):
-        session.open(item.name)
+        session.open(item.name, token)
         spoken = f"the highest that this sender and release {session.release} speak"
         record.decided("protocol", "version", session.protocol, spoken, record.now_s())
         if item.rounding is not None:
@@ -127,7 +127,7 @@ def _by_protocol_2(session: Session, item: Item, token: str, terms: Terms, recor
             log=log,
             profile=terms.profile,
             window_log=session.window_log,
-            early=session.is_new(item.name),
+            early=session.is_fresh(item.name),
             ledger=ledger_directory(),
             weight=terms.weight,
             rounded=item.rounding.mark if item.rounding is not None else None,

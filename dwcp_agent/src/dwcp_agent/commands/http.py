@@ -18,6 +18,9 @@ __all__ = ["Connection", "Endpoint", "OtherSlot", "as_object", "is_port", "parse
 
 _NO_HOST = re.compile(r"[\x00-\x20\x7f]")
 """What ``http.client`` raises an error of its own for."""
+_MOST_BYTES = 1 << 30
+"""Of an answer: the hashes of a file of 2 TiB."""
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Connection:
             try:
                 connection.request(method, path, body, headers or {})
                 response = connection.getresponse()
-                status, answer, told = response.status, response.read(), dict(response.headers.items())
+                status, answer, told = response.status, _body(response), dict(response.headers.items())
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if again:
@@ -116,6 +119,18 @@ class Connection:
         if kept[1].sock is not None:
             kept[1].sock.settimeout(timeout_s)
         return kept[1]
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    """All of it, without making room for what it only announces. Raises HTTPException when it is cut short or too long, OSError."""
+    body = bytearray()
+    while piece := response.read(_PIECE_BYTES):
+        body += piece
+        if len(body) > _MOST_BYTES:
+            raise http.client.HTTPException(f"its answer has more than {_MOST_BYTES} bytes")
+    if response.length:  # of which nothing is said when less is asked for than all
+        raise http.client.IncompleteRead(bytes(body), response.length)
+    return bytes(body)
 
 
 def request(

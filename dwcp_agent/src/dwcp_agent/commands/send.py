@@ -95,7 +95,7 @@ def _send_one(arguments: argparse.Namespace, endpoint: Endpoint) -> None:
             print(json.dumps(found) if arguments.json else preview.in_words(found))
             return
         began = time.monotonic()
-        session.begin(item.name)
+        session.begin(item.name, token)
         # What a transfer takes is loaded while the agent answers.
         from dwcp_agent.commands import report
         from dwcp_agent.commands.delivery import deliver

@@ -80,38 +80,38 @@ class Session:
         self._connection = Connection(context)
         self._lock = threading.Lock()
 
-    def begin(self, content: str) -> None:
+    def begin(self, content: str, token: str) -> None:
         """Opens it on a thread of its own; :meth:`open` waits for that, and raises what it raises."""
 
         def run() -> None:
             try:
-                self._open(content)
+                self._open(content, token)
             except Exception as error:  # for whoever waits for it
                 self._failed = error
 
         self._beginning = threading.Thread(target=run, name="session", daemon=True)
         self._beginning.start()
 
-    def open(self, content: str = "") -> None:
+    def open(self, content: str = "", token: str = "") -> None:
         """Begins with a connection to the data port where it was the last time, beside the question. Raises Unreachable, Refused.
 
-        ``content`` is what will be sent: an agent that can says along with the ticket whether it has a version of it.
+        ``content`` is what will be sent, by the transfer ``token``: an agent that can says along with the ticket what it has of them.
         """
         begun, self._beginning = self._beginning, None
         if begun is None:
-            self._open(content)
+            self._open(content, token)
             return
         begun.join()
         failed, self._failed = self._failed, None
         if failed is not None:
             raise failed
 
-    def _open(self, content: str) -> None:
+    def _open(self, content: str, token: str) -> None:
         expected = data_port_of(self.asked) if self._link is None else None
         if expected is not None:
             self._link = KeptLink(*expected, self.context)
             self._link.warm(1)
-        headers = {"Content-Length": "0"} | ({"X-DWCP-Content": quote(content)} if content else {})
+        headers = {"Content-Length": "0"} | ({"X-DWCP-Content": quote(content), "X-DWCP-Token": token} if content else {})
         self.answer = as_object(self._fetch("POST", "/v1/sessions", headers)[1])
         self._asked_of = content
 
@@ -182,6 +182,10 @@ class Session:
             raise
         except (ValueError, BadInput):
             raise Refused(f"{self.endpoint} answers with a manifest that is none.") from None
+
+    def is_fresh(self, path: str) -> bool:
+        """The same, and nothing is there of the transfer of which it was asked: it need not say more before it is sent."""
+        return self.is_new(path) and self.answer.get("begun") is False
 
     def is_new(self, path: str) -> bool:
         """True when the agent said with the session that it has nothing under this name; False too when it did not say."""

@@ -23,7 +23,8 @@ __all__ = ["open_session"]
 async def open_session(request: web.Request) -> web.Response:
     """Opens the session named in ``X-DWCP-Session``, or prolongs it.
 
-    With ``X-DWCP-Content`` it says what there is under that name, with ``X-DWCP-State`` what dictionary there is.
+    With ``X-DWCP-Content`` it says what there is under that name, and whether the transfer in ``X-DWCP-Token`` was begun;
+    with ``X-DWCP-State`` what dictionary there is.
     """
     context = request.app[CONTEXT]
     session = check_session_id(request.headers.get("X-DWCP-Session", ""))
@@ -35,6 +36,7 @@ async def open_session(request: web.Request) -> web.Response:
     look = asyncio.get_running_loop().run_in_executor  # only for who asks: it is read from the disk
     if (asked := request.headers.get("X-DWCP-Content")) is not None:
         told["content"] = await look(context.codec, context.store.known, identity, unquote(asked))
+        told["begun"] = await look(context.codec, context.store.has_begun, identity, request.headers.get("X-DWCP-Token", ""))
     if "X-DWCP-State" in request.headers:
         dictionary = await look(context.codec, context.dictionaries.latest, identity)
         told |= {"dictionary": dictionary.id} if dictionary is not None else {}

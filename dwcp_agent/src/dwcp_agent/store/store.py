@@ -114,6 +114,13 @@ class Store:
         except OSError as error:
             raise refusal(error) from None
 
+    def has_begun(self, owner: Identity, token: str) -> bool:
+        """True when something is there of the transfer that ``owner`` calls ``token``."""
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(f"{partial_key(owner, token)}.content", dir_fd=self._partial, follow_symlinks=False)
+            return True
+        return False
+
     def purge_partials(self, busy: frozenset[str]) -> int:
         """Partial content whose sender did not come back goes, unless its key is in ``busy``; says of how many files."""
         return purge(self._partial, PARTIAL_KEEP_S, MAX_PARTIALS, busy)
