@@ -11,9 +11,10 @@ import pytest
 
 from dwcp_agent.encoding.manifest import manifest_of
 from dwcp_agent.errors import Refused
+from dwcp_agent.transport.inbound import InboundTable
 from dwcp_agent.transport.source import BytesSource
 from dwcp_agent.transport.units import UNIT
-from fixtures import Agent
+from fixtures import Agent, wait_for
 from test_resumable import STORED, TOKEN, begun, outbound, send, stored
 
 NAME = "big/file"
@@ -70,27 +71,33 @@ async def test_content_arrives_without_a_question(agent: Agent, size: int, strea
 
 
 class Held(BytesSource):
-    """Gives nothing from unit ``after`` on until told."""
+    """Gives nothing from unit ``after`` on until told, and says when that was asked for."""
 
     def __init__(self, content: bytes, after: int) -> None:
         super().__init__(content)
         self._after = after
-        self.go_on = threading.Event()
+        self.reached, self.go_on = threading.Event(), threading.Event()
 
     def chunk(self, offset: int, length: int) -> memoryview:
         if offset >= self._after * UNIT:
+            self.reached.set()
             assert self.go_on.wait(30)
         return super().chunk(offset, length)
 
 
-async def test_what_is_there_after_all_is_not_sent_once_that_is_known(agent: Agent) -> None:
+async def test_what_is_there_after_all_is_not_sent_once_that_is_known(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     content = os.urandom(40 * UNIT)
     await begun(agent, content, 30 * UNIT)
-    source = Held(content, 2)
-    running = asyncio.create_task(send(agent, source, streams=1, early=True))
-    await asyncio.sleep(0.2)  # the first units go before anything is known
-    source.go_on.set()
-    tally = await running
+    source, join = Held(content, 0), InboundTable.join
+
+    def joined(*given: Any) -> Any:
+        """Nothing is known before the sender has begun to read: if it waited for that, it would never begin."""
+        assert source.reached.wait(3)
+        source.go_on.set()
+        return join(*given)
+
+    monkeypatch.setattr(InboundTable, "join", joined)
+    tally = await send(agent, source, streams=1, early=True, patience_s=1.0)
     assert stored(agent) == content
     assert tally.resumed_bytes >= 12 * UNIT
     assert tally.sent_bytes == len(content) - tally.resumed_bytes
@@ -111,7 +118,7 @@ async def test_a_refusal_comes_in_the_middle_of_what_is_sent(agent: Agent) -> No
         holding = outbound(agent, Held(os.urandom(4 * UNIT), 2), streams=1)
         running = asyncio.get_running_loop().run_in_executor(None, holding.run)
         try:
-            await asyncio.sleep(0.2)
+            await asyncio.to_thread(wait_for, "the first", lambda: agent.service.context.inbound.running())
             await send(agent, os.urandom(9 * UNIT), early=True, token=TOKEN)
         finally:
             holding.abort()

@@ -85,7 +85,8 @@ class Setbacks:
         code = error.code if isinstance(error, Refused) else None
         if self._aborted or (code is not None and code not in _AGAIN):
             raise error
-        self._grants += code == _GRANT
+        with self._changed:
+            self._grants += code == _GRANT
         if self._grants > _MOST_GRANTS or self._still_s() > self._patience_s:
             raise error
         if code is not None:
