@@ -23,7 +23,7 @@ _REPOSITORY = "localhost/dwcp-lab-host"
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "libnss-myhostname", "openssh-server", "openssh-client", "python3", "python3-venv", "iproute2"),
     *("iputils-ping", "nftables", "procps", "curl", "ca-certificates", "openssl", "haproxy", "prometheus", "prometheus-alertmanager"),
-    *("prometheus-node-exporter", "socat", "sudo"),
+    *("prometheus-node-exporter", "socat", "sudo", "restic"),
 )
 """Everything a host needs that a release does not bring."""
 
