@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,11 +25,14 @@ class Request:
     reason: str
     owner: str
     at: str
+    data: dict[str, Any] = field(default_factory=dict)
+    """What the kind needs besides, as plain JSON."""
 
 
-def ask(store: Store, env: str, kind: str, reason: str, clock: Clock) -> int:
+def ask(store: Store, env: str, kind: str, reason: str, clock: Clock, data: Mapping[str, Any] | None = None) -> int:
     """Leaves a request for whoever holds ``env``; returns its id."""
-    values = {"env": env, "kind": kind, "reason": reason, "owner": owner(), "at": clock.now().isoformat(timespec="microseconds")}
+    at = clock.now().isoformat(timespec="microseconds")
+    values = {"env": env, "kind": kind, "reason": reason, "owner": owner(), "at": at, "data": json.dumps(dict(data or {}))}
     with store.writing() as connection:
         key = connection.execute(sa.insert(requests).values(**values)).inserted_primary_key
     return int(key[0]) if key else 0
@@ -36,7 +42,8 @@ def pending(store: Store, env: str) -> list[Request]:
     """Requests that no run has taken, oldest first."""
     query = sa.select(requests).where(requests.c.env == env, requests.c.taken.is_(None)).order_by(requests.c.id)
     with store.reading() as connection:
-        return [Request(row.id, row.kind, row.reason, row.owner, row.at) for row in connection.execute(query)]
+        rows = list(connection.execute(query))
+    return [Request(row.id, row.kind, row.reason, row.owner, row.at, json.loads(row.data or "{}")) for row in rows]
 
 
 def taken(store: Store, env: str, ids: list[int], run: str) -> None:

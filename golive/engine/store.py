@@ -62,6 +62,7 @@ requests = sa.Table(
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("at", sa.Text, nullable=False),
     sa.Column("taken", sa.Text),
+    sa.Column("data", sa.Text),
 )
 
 _TRIGGERS = tuple(
@@ -84,6 +85,8 @@ class Store:
         with self._sentences():
             _metadata.create_all(self._engine)
             with self.writing() as connection:
+                if "data" not in {column["name"] for column in sa.inspect(connection).get_columns("requests")}:
+                    connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN data TEXT")
                 for trigger in _TRIGGERS:
                     connection.exec_driver_sql(trigger)
 
