@@ -172,6 +172,22 @@ def test_another_mix_of_operations_is_not_a_slower_candidate() -> None:
     assert compare(heavy, other, same_time=True).upper(0.05) < 1.2
 
 
+@pytest.mark.parametrize("slower", [1.0, 1.25])
+def test_a_process_that_has_little_to_do_is_not_a_slower_candidate(slower: float) -> None:
+    """Of one release, asked 6 and 54 times a second: what a request takes depends on the pause before it alone."""
+    rng = np.random.default_rng(26)
+
+    def cold(part: Samples) -> Samples:
+        pause = np.r_[1.0, np.diff(part.time)]
+        return Samples(**{**vars(part), "latency": part.latency * np.exp(0.25 * (1 - np.exp(-pause / 0.1)))})
+
+    mine, other = cold(_requests(rng, CANDIDATE, 1080, slower, seconds=180)), cold(_requests(rng, INCUMBENT, 9720, 1.0, seconds=180))
+    assert np.median(mine.latency) > 1.1 * slower * np.median(other.latency)
+    shift = compare(mine, other, same_time=True)
+    assert shift.ratio == pytest.approx(slower, rel=0.05)
+    assert shift.lower(0.05) < slower < shift.upper(0.05)
+
+
 def test_too_little_to_compare_is_not_usable() -> None:
     rng = np.random.default_rng(25)
     assert not compare(Samples(), _requests(rng, INCUMBENT, 100, 1.0), same_time=True).usable
