@@ -127,10 +127,35 @@ def stage(_: Context, name: str, env: str = "", release: str = "", pace: str = "
     finish(lazily("golive", env, **options, quiet=json), as_json=json, debug=debug)
 
 
-@task(help={"env": "environment to work on", "reason": "why, for the journal and the report", "pace": "real or rehearsal", **_COMMON})
+@task(
+    help={
+        "env": "environment to work on",
+        "reason": "why: outage, breach, corruption, degradation, security, or words",
+        "pace": "real or rehearsal",
+        **_COMMON,
+    }
+)
 def rollback(_: Context, env: str = "", reason: str = "", pace: str = "", json: bool = False, debug: bool = False) -> None:
     """Send everything back to the incumbent, here or by the process that holds the run; exit 3 when done."""
     finish(lazily("rollback", env, reason=reason, pace=pace or None, quiet=json), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment to work on", "reason": "why, for whoever finds the run standing", **_COMMON})
+def pause(_: Context, env: str = "", reason: str = "", json: bool = False, debug: bool = False) -> None:
+    """Let the running step finish and begin no other; traffic stays as it is and is watched on."""
+    finish(lazily("pause", env, reason=reason), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment to work on", "reason": "why, for the journal", **_COMMON})
+def resume(_: Context, env: str = "", reason: str = "", json: bool = False, debug: bool = False) -> None:
+    """Let a paused run go on; without a living process `golive` continues it."""
+    finish(lazily("resume", env, reason=reason), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment to work on", "reason": "why, for the journal and the report", "pace": "real or rehearsal", **_COMMON})
+def abort(_: Context, env: str = "", reason: str = "", pace: str = "", json: bool = False, debug: bool = False) -> None:
+    """End the run now, whatever it waits for, by the whole way back when the candidate is on hosts; exit 4 when done."""
+    finish(lazily("abort", env, reason=reason, pace=pace or None, quiet=json), as_json=json, debug=debug)
 
 
 @task(help={"env": "environment to ask", "watch": "keep showing it", **_COMMON})
@@ -249,6 +274,6 @@ def wan(
 
 
 namespace = Collection(
-    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule),
+    *(provision, drift, destroy, package, golive, stage, pause, resume, abort, rollback, status, verify, report, test, bench, molecule),
     Collection("lab", wan),
 )

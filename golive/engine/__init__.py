@@ -8,20 +8,21 @@ from golive.engine.api import (
     known_stages,
     live,
     open_journal,
-    request_rollback,
-    rollback,
     run,
     standing,
     state,
 )
+from golive.engine.control import REASONS, category_of
 from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, StepState, environment_state, fold
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
+from golive.engine.operate import abort, pause, request_rollback, resume, rollback
 from golive.engine.ports import Leftovers, Ports, Timing, Trigger, Watcher
 from golive.engine.process import Process
 
 __all__ = [
     "BACK",
+    "REASONS",
     "EnvironmentState",
     "Head",
     "Journal",
@@ -38,6 +39,8 @@ __all__ = [
     "Timing",
     "Trigger",
     "Watcher",
+    "abort",
+    "category_of",
     "environment_state",
     "exit_code",
     "fold",
@@ -45,7 +48,9 @@ __all__ = [
     "known_stages",
     "live",
     "open_journal",
+    "pause",
     "request_rollback",
+    "resume",
     "rollback",
     "run",
     "standing",

@@ -15,12 +15,14 @@ __all__ = ["Aborted", "Broken", "Standstill", "forward"]
 
 
 class Standstill(Exception):
-    """The run stands still until a person decides. ``asked``: because it was told to stop here."""
+    """The run stands still until a person decides. ``asked``: because it was told to stop here; ``waiting_until``: until then only,
+    and without a process."""
 
-    def __init__(self, reason: str, do: str, *, asked: bool = False) -> None:
+    def __init__(self, reason: str, do: str, *, asked: bool = False, waiting_until: datetime | None = None) -> None:
         super().__init__(reason)
         self.do = do
         self.asked = asked
+        self.waiting_until = waiting_until
 
 
 class Aborted(Exception):
@@ -64,13 +66,14 @@ def _stage(live: Live, stage: Stage, due: datetime | None) -> None:
             if known is None:
                 live.append("stage.waiting", {"due": due}, stage.name)
             live.wait_until_due(due)
+        live.stand()
         budget = stage.budget.total_seconds() if stage.budget else None
         live.append("stage.started", {"due": due, "owner": stage.owner, "budget_s": budget}, stage.name)
     live.stage_deadline = live.clock.monotonic() + stage.budget.total_seconds() if stage.budget else None
     for step in stage.steps:
-        interruption = live.look()
-        if interruption is not None:
-            raise interruption
+        stood = live.stand()
+        if live.stage_deadline is not None:
+            live.stage_deadline += stood
         before = live.state.step_state(stage.name, step.id)
         if before is None or not before.passed:
             _step(live, stage, step)
@@ -140,6 +143,7 @@ def _hold(live: Live, stage: Stage, step: Step, done: Done, reaction: Reaction) 
             live.wait(min(remaining, pause) if not _watches(live, step) or pause > timing.retry_s else 0)
             if clock.monotonic() >= end:
                 break
+            end += live.stand()
             done = perform(live, stage.name, step)
             if done.verdict is Verdict.PASS:
                 break
