@@ -130,14 +130,17 @@ def stage(_: Context, name: str, env: str = "", release: str = "", pace: str = "
 @task(
     help={
         "env": "environment to work on",
-        "reason": "why: outage, breach, corruption, degradation, security, or words",
+        "reason": "why: outage, breach, corruption, degradation or security, or words of your own",
+        "to": "incumbent; after a sign-off, an earlier version to take live again",
         "pace": "real or rehearsal",
         **_COMMON,
     }
 )
-def rollback(_: Context, env: str = "", reason: str = "", pace: str = "", json: bool = False, debug: bool = False) -> None:
+def rollback(
+    _: Context, env: str = "", reason: str = "", to: str = "incumbent", pace: str = "", json: bool = False, debug: bool = False
+) -> None:
     """Send everything back to the incumbent, here or by the process that holds the run; exit 3 when done."""
-    finish(lazily("rollback", env, reason=reason, pace=pace or None, quiet=json), as_json=json, debug=debug)
+    finish(lazily("rollback", env, reason=reason, to=to, pace=pace or None, quiet=json), as_json=json, debug=debug)
 
 
 @task(help={"env": "environment to work on", "reason": "why, for whoever finds the run standing", **_COMMON})

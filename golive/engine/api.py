@@ -10,6 +10,7 @@ from datetime import UTC
 from typing import Any
 
 from golive.engine import requests
+from golive.engine.control import category_of
 from golive.engine.drive import drive
 from golive.engine.fold import FORGOTTEN, EnvironmentState, RunState, environment_state
 from golive.engine.journal import SqlJournal, Witness
@@ -52,6 +53,8 @@ class Standing:
     last: RunState
     holder: Holder | None
     """Who holds the environment at this moment; None when no one does."""
+    earlier: tuple[str, ...] = ()
+    """Releases that were live before the incumbent, the last of them first."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,14 @@ def run(
     load: str = "",
     from_stage: str | None = None,
     until_stage: str | None = None,
+    reason: str = "",
     tell: Tell = _silent,
 ) -> RunState:
     """Continues the environment's unfinished run, or starts one; returns its state when it stands or is over.
 
     An unfinished way back is finished, whatever was asked for. ``from_stage`` skips what comes before it; with
-    ``until_stage`` the run is held after that stage, to be continued later; both the same: that stage alone.
+    ``until_stage`` the run is held after that stage, to be continued later; both the same: that stage alone. ``reason`` is why a run
+    that is started here was asked for, where it is not the plain way forward.
 
     Raises:
         Occupied: another process holds the environment, or took it over.
@@ -107,7 +112,7 @@ def run(
             new = f"{ports.clock.now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
             fresh = RunState(env=environment.name)
             running = Live(environment, new, store, journal, lease, fresh, ports, pace, tell)
-            _start(running, known, runbook, candidate, incumbent, load, from_stage, until_stage)
+            _start(running, known, runbook, candidate, incumbent, load, from_stage, until_stage, reason)
         drive(running, runbook, rollback_runbook, until_stage)
         return running.state
 
@@ -137,7 +142,7 @@ def standing(environment: Environment) -> Standing:
         known = environment_state(environment.name, SqlJournal(store, environment.name, RealClock()).read())
         held_by = holder(store, environment.name)
         gone = held_by is None or held_by.alive is False
-        return Standing(known.incumbent, known.last, None if gone else held_by)
+        return Standing(known.incumbent, known.last, None if gone else held_by, tuple(known.earlier))
     finally:
         store.close()
 
@@ -239,6 +244,7 @@ def _start(
     load: str,
     from_stage: str | None,
     until_stage: str | None,
+    reason: str,
 ) -> None:
     # Requests that no run took were about a run that is over.
     stale = [request.id for request in requests.pending(live.store, live.name)]
@@ -247,6 +253,7 @@ def _start(
     already_live = candidate in (incumbent, known.incumbent)
     only = from_stage is not None and from_stage == until_stage
     data = {
+        **({"reason": reason, "category": category_of(reason)} if reason else {}),
         "candidate": candidate,
         "incumbent": candidate if already_live else incumbent,
         "load": load,

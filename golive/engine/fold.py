@@ -176,7 +176,15 @@ class EnvironmentState:
     """Candidate of the last run that was signed off; None while nothing was ever taken live by us."""
     load: str | None = None
     slots: dict[str, str] = field(default_factory=dict)
+    earlier: list[str] = field(default_factory=list)
+    """Releases that were live before the incumbent, the last of them first."""
     last: RunState = field(default_factory=RunState)
+
+    def now_live(self, release: str | None) -> None:
+        """``release`` serves from here on; what served before becomes an earlier one."""
+        before = [self.incumbent] if self.incumbent else []
+        self.earlier = [entry for entry in dict.fromkeys([*before, *self.earlier]) if entry != release]
+        self.incumbent = release
 
 
 def step_key(stage: str, step: str) -> str:
@@ -205,11 +213,13 @@ def environment_state(env: str, records: Iterable[Record]) -> EnvironmentState:
             state.last = RunState(env=env)
         advance(state.last, record)
         if record.kind == "run.started":
-            state.incumbent, state.load = state.last.incumbent, state.last.load or state.load
+            state.now_live(state.last.incumbent)
+            state.load = state.last.load or state.load
         elif record.kind == "slot":
             state.slots.update(state.last.slots)
         elif record.kind == "run.finished" and state.last.signed_off:
-            state.incumbent = state.signed_off = state.last.release
+            state.now_live(state.last.release)
+            state.signed_off = state.last.release
     return state
 
 

@@ -17,7 +17,7 @@ from golive.verbs.result import Result
 from golive.verbs.status import status
 from golive.views.terminal import Terminal
 
-__all__ = ["Tell", "ended", "sentence", "shown", "signed", "way_back"]
+__all__ = ["Tell", "ended", "return_book", "sentence", "shown", "signed", "way_back"]
 
 Tell = Callable[[str, dict[str, Any]], None]
 
@@ -32,6 +32,12 @@ def way_back(env: Environment, pace: str | None) -> tuple[Runbook, Pace]:
     actions.load_all()
     book = runbook.load(ROOT / "runbooks/rollback.yaml", actions.registered())
     return book, Pace.named(pace, env.policy) if pace else Pace()
+
+
+def return_book() -> Runbook:
+    """How an earlier release comes live again. Raises BadInput with file and line."""
+    actions.load_all()
+    return runbook.load(ROOT / "runbooks/return.yaml", actions.registered())
 
 
 def shown(env: Environment, *, quiet: bool) -> AbstractContextManager[Tell]:

@@ -9,7 +9,7 @@ from golive.gates.spec import parse_policy
 from golive.lab import keys
 from golive.runbook import Pace, Runbook
 from golive.verbs._ports import ports_of
-from golive.verbs._run import ended, shown
+from golive.verbs._run import ended, return_book, shown
 from golive.verbs.result import Result
 
 __all__ = ["golive", "runbooks"]
@@ -33,6 +33,9 @@ def golive(
 ) -> Result:
     """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over."""
     forward, back = runbooks()
+    last = engine.standing(env).last
+    if last.open and last.runbook == "return":
+        forward = return_book()  # an unfinished return to an earlier release is continued as what it is
     speed = Pace.named(pace or env.settings.pace, env.policy)
     parse_policy(env.policy, f"policies/{env.settings.policy}.yaml")
     engine.known_stages(forward, from_stage, until_stage)

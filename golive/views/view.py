@@ -205,7 +205,10 @@ def _traffic(data: JSON) -> str:
 
 
 _TOLD: dict[str, Callable[[JSON], str]] = {
-    "run.started": lambda d: f"run of {d.get('candidate')} against {d.get('incumbent') or 'nothing'} began, pace {d.get('pace')}",
+    "run.started": lambda d: (
+        f"run of {d.get('candidate')} against {d.get('incumbent') or 'nothing'} began, pace {d.get('pace')}"
+        + (f": {d['reason']}" if d.get("reason") else "")
+    ),
     "run.resumed": lambda d: "resumed" + (f" after {d['took_over']}" if d.get("took_over") else ""),
     "run.held": lambda d: f"held: {d.get('reason')} {d.get('do') or ''}".strip(),
     "run.finished": lambda d: f"run ended: {d.get('outcome')}" + (f" ({d['reason']})" if d.get("reason") else ""),
