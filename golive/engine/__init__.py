@@ -13,16 +13,18 @@ from golive.engine.api import (
     state,
 )
 from golive.engine.control import REASONS, category_of
+from golive.engine.due import Due, due
 from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, StepState, environment_state, fold
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
-from golive.engine.operate import abort, pause, request_rollback, resume, rollback
+from golive.engine.operate import abort, pause, request_rollback, resume, rollback, unanswered
 from golive.engine.ports import Leftovers, Ports, Timing, Trigger, Watcher
 from golive.engine.process import Process
 
 __all__ = [
     "BACK",
     "REASONS",
+    "Due",
     "EnvironmentState",
     "Head",
     "Journal",
@@ -41,6 +43,7 @@ __all__ = [
     "Watcher",
     "abort",
     "category_of",
+    "due",
     "environment_state",
     "exit_code",
     "fold",
@@ -55,4 +58,5 @@ __all__ = [
     "run",
     "standing",
     "state",
+    "unanswered",
 ]

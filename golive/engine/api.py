@@ -6,7 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
 from golive.engine import requests
@@ -20,7 +20,7 @@ from golive.engine.running import Live
 from golive.engine.store import Store
 from golive.environment import Environment
 from golive.errors import BadInput, GoliveError, Held
-from golive.runbook import Pace, RealClock, Runbook
+from golive.runbook import Pace, RealClock, Runbook, parse_duration
 
 __all__ = [
     "Serving",
@@ -81,13 +81,15 @@ def run(
     from_stage: str | None = None,
     until_stage: str | None = None,
     reason: str = "",
+    start: bool = True,
     tell: Tell = _silent,
 ) -> RunState:
     """Continues the environment's unfinished run, or starts one; returns its state when it stands or is over.
 
     An unfinished way back is finished, whatever was asked for. ``from_stage`` skips what comes before it; with
     ``until_stage`` the run is held after that stage, to be continued later; both the same: that stage alone. ``reason`` is why a run
-    that is started here was asked for, where it is not the plain way forward.
+    that is started here was asked for, where it is not the plain way forward. Without ``start`` none is started: the state of the last
+    one is returned when that is over.
 
     Raises:
         Occupied: another process holds the environment, or took it over.
@@ -95,6 +97,7 @@ def run(
         Held: the journal is damaged or cannot be written.
     """
     names = known_stages(runbook, from_stage, until_stage)
+    leave_after = _leave_after(environment)
     with _held(environment, ports) as (store, lease, journal):
         known = _known(environment, journal)
         if known.last.open:
@@ -107,14 +110,25 @@ def run(
                     running.append("run.extended", {"last_stage": names[-1]})
                 if from_stage is not None:
                     _skip_to(running, names[: names.index(from_stage)])
+        elif not start:
+            return known.last
         else:
             _something_to_do(environment, known, runbook, candidate, incumbent, from_stage)
             new = f"{ports.clock.now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
             fresh = RunState(env=environment.name)
             running = Live(environment, new, store, journal, lease, fresh, ports, pace, tell)
             _start(running, known, runbook, candidate, incumbent, load, from_stage, until_stage, reason)
-        drive(running, runbook, rollback_runbook, until_stage)
+        drive(running, runbook, rollback_runbook, until_stage, leave_after=leave_after)
         return running.state
+
+
+def _leave_after(environment: Environment) -> timedelta | None:
+    """The policy's ``leave_after``: how long a wait for a stage has to be for no process to live through it; None: none is."""
+    written = environment.policy.get("leave_after")
+    try:
+        return None if written is None else parse_duration(written)
+    except ValueError as error:
+        raise BadInput(f"policies/{environment.settings.policy}.yaml: leave_after: {error}.") from None
 
 
 def known_stages(runbook: Runbook, from_stage: str | None, until_stage: str | None) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 from golive.engine.loop import Aborted, Broken, Standstill, forward
 from golive.engine.ports import Trigger
@@ -19,7 +20,15 @@ __all__ = ["drive"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def drive(live: Live, book: Runbook | None, back_book: Runbook, until: str | None, trigger: Trigger | None = None) -> None:
+def drive(
+    live: Live,
+    book: Runbook | None,
+    back_book: Runbook,
+    until: str | None,
+    trigger: Trigger | None = None,
+    *,
+    leave_after: timedelta | None = None,
+) -> None:
     """Returns when the run is over or stands still; its state says which.
 
     Args:
@@ -28,6 +37,7 @@ def drive(live: Live, book: Runbook | None, back_book: Runbook, until: str | Non
         back_book: the way back.
         until: stage to stop after.
         trigger: a reason to go back at once.
+        leave_after: the longest wait for a stage that this process stays alive for.
 
     Raises:
         Occupied: another process took the environment over.
@@ -41,7 +51,7 @@ def drive(live: Live, book: Runbook | None, back_book: Runbook, until: str | Non
                     raise Breach(trigger)
                 if not live.state.rolling_back and book is not None:
                     _fence_first(live)
-                    forward(live, book, until=until)
+                    forward(live, book, until=until, leave_after=leave_after)
             except Breach as breach:
                 if not live.state.deployed:
                     live.append("trigger", {"source": breach.trigger.source, "reason": breach.trigger.reason})

@@ -18,7 +18,7 @@ from golive.environment import Environment
 from golive.errors import BadInput, Held
 from golive.runbook import Clock, Pace, RealClock, Runbook
 
-__all__ = ["abort", "pause", "request_rollback", "resume", "rollback"]
+__all__ = ["abort", "pause", "request_rollback", "resume", "rollback", "unanswered"]
 
 JSON = dict[str, Any]
 
@@ -98,6 +98,17 @@ def request_rollback(environment: Environment, reason: str, *, clock: Clock | No
     the next one to continue the run does."""
     last, data = standing(environment).last, {"category": control.category_of(reason)}
     return _ask(environment, last, "rollback", reason, data, clock or RealClock())
+
+
+def unanswered(environment: Environment) -> bool:
+    """Whether something was asked of the environment's run that no process took."""
+    if not (environment.state / "journal.db").exists():
+        return False
+    store = _store(environment)
+    try:
+        return any(request.kind != "pause" for request in requests.pending(store, environment.name))
+    finally:
+        store.close()
 
 
 def _ask(environment: Environment, last: RunState, kind: str, reason: str, data: Mapping[str, Any], clock: Clock) -> int:

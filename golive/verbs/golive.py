@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from golive import actions, engine, releases, runbook
 from golive.environment import ROOT, Environment
-from golive.errors import BadInput
+from golive.errors import BadInput, Occupied
 from golive.gates.spec import parse_policy
 from golive.lab import keys
 from golive.runbook import Pace, Runbook
@@ -29,14 +31,26 @@ def golive(
     pace: str | None = None,
     from_stage: str | None = None,
     until_stage: str | None = None,
+    going_on: bool = False,
     quiet: bool = False,
 ) -> Result:
-    """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over."""
+    """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over.
+
+    ``going_on`` is for timers: goes on with a run that is due and does nothing else, quietly.
+    """
+    standing = engine.standing(env)
+    last = standing.last
+    if going_on:
+        if release or from_stage or until_stage:
+            raise BadInput("--continue goes on with the run as it is: it takes no --release, --from or --until.")
+        due = engine.due(standing, datetime.now(UTC), asked=engine.unanswered(env))
+        if not due.now:
+            return Result({"schema": 1, "env": env.name, "run": last.run, "continued": False, "why": due.why})
     forward, back = runbooks()
-    last = engine.standing(env).last
     if last.open and last.runbook == "return":
         forward = return_book()  # an unfinished return to an earlier release is continued as what it is
-    speed = Pace.named(pace or env.settings.pace, env.policy)
+    # A run keeps the pace that it began with: its times were counted by it.
+    speed = Pace.named(pace or (last.pace if last.open else None) or env.settings.pace, env.policy)
     parse_policy(env.policy, f"policies/{env.settings.policy}.yaml")
     engine.known_stages(forward, from_stage, until_stage)
     if env.is_lab:
@@ -44,19 +58,25 @@ def golive(
         keys.ensure(env)
     candidate, incumbent, load = _ids(env, release)
     with shown(env, quiet=quiet) as tell:
-        state = engine.run(
-            env,
-            forward,
-            back,
-            candidate=candidate,
-            incumbent=incumbent,
-            load=load,
-            pace=speed,
-            ports=ports_of(env),
-            from_stage=from_stage,
-            until_stage=until_stage,
-            tell=tell,
-        )
+        try:
+            state = engine.run(
+                env,
+                forward,
+                back,
+                candidate=candidate,
+                incumbent=incumbent,
+                load=load,
+                pace=speed,
+                ports=ports_of(env),
+                from_stage=from_stage,
+                until_stage=until_stage,
+                start=not going_on,
+                tell=tell,
+            )
+        except Occupied as error:
+            if not going_on:
+                raise
+            return Result({"schema": 1, "env": env.name, "run": last.run, "continued": False, "why": str(error)})
     return ended(env, state)
 
 
