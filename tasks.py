@@ -33,7 +33,8 @@ def finish(work: Callable[[], Result], *, as_json: bool = False, debug: bool = F
     except Exception as error:
         sentence = f"Unexpected {type(error).__name__}: {error}. This is a bug; run it again with --debug for the details."
         _failed(error, sentence, 1, as_json=as_json, debug=debug)
-    trouble = _printed(json.dumps(result.data) if as_json else result.text)
+    # A verb that says nothing, as a timer's should that has nothing to do, prints no empty line either.
+    trouble = _printed(json.dumps(result.data) if as_json else result.text) if as_json or result.text else ""
     if trouble:
         print(f"The work is done (exit code {result.exit_code}), but what it says could not be printed: {trouble}.", file=sys.stderr)
     # How the work ended stands, printed or not; but nobody has been told of a success.
@@ -97,8 +98,10 @@ def destroy(_: Context, env: str = "", image: bool = False, json: bool = False, 
         "env": "environment to work on",
         "release": "version to take live; the environment's own by default",
         "pace": "real or rehearsal",
-        "from-stage": "leave out what comes before this stage",
+        "from": "leave out what comes before this stage",
         "until": "stop after this stage; the same command goes on later",
+        "dry-run": "say what would happen, in order: Terraform's plan, Ansible's check mode, what gates ask; change nothing",
+        "continue": "for timers: go on with a run that is due, else do nothing",
         **_COMMON,
     }
 )
@@ -107,14 +110,18 @@ def golive(
     env: str = "",
     release: str = "",
     pace: str = "",
-    from_stage: str = "",
+    from_: str = "",
     until: str = "",
+    dry_run: bool = False,
+    continue_: bool = False,
     json: bool = False,
     debug: bool = False,
 ) -> None:
     """Take a release to 100 % of traffic behind measured gates, or go on with the run that is not over."""
-    options = {"release": release or None, "pace": pace or None, "from_stage": from_stage or None, "until_stage": until or None}
-    finish(lazily("golive", env, **options, quiet=json), as_json=json, debug=debug)
+    options: dict[str, Any] = {"release": release or None, "pace": pace or None, "from_stage": from_ or None, "until_stage": until or None}
+    if dry_run:
+        finish(lazily("dry_run", env, **options, going_on=continue_), as_json=json, debug=debug)
+    finish(lazily("golive", env, **options, going_on=continue_, quiet=json), as_json=json, debug=debug)
 
 
 @task(
@@ -127,10 +134,51 @@ def stage(_: Context, name: str, env: str = "", release: str = "", pace: str = "
     finish(lazily("golive", env, **options, quiet=json), as_json=json, debug=debug)
 
 
-@task(help={"env": "environment to work on", "reason": "why, for the journal and the report", "pace": "real or rehearsal", **_COMMON})
-def rollback(_: Context, env: str = "", reason: str = "", pace: str = "", json: bool = False, debug: bool = False) -> None:
+@task(
+    help={
+        "env": "environment to work on",
+        "reason": "why: outage, breach, corruption, degradation or security, or words of your own",
+        "to": "incumbent; after a sign-off, an earlier version to take live again",
+        "pace": "real or rehearsal",
+        **_COMMON,
+    }
+)
+def rollback(
+    _: Context, env: str = "", reason: str = "", to: str = "incumbent", pace: str = "", json: bool = False, debug: bool = False
+) -> None:
     """Send everything back to the incumbent, here or by the process that holds the run; exit 3 when done."""
-    finish(lazily("rollback", env, reason=reason, pace=pace or None, quiet=json), as_json=json, debug=debug)
+    finish(lazily("rollback", env, reason=reason, to=to, pace=pace or None, quiet=json), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment to work on", "reason": "why, for whoever finds the run standing", **_COMMON})
+def pause(_: Context, env: str = "", reason: str = "", json: bool = False, debug: bool = False) -> None:
+    """Let the running step finish and begin no other; traffic stays as it is and is watched on."""
+    finish(lazily("pause", env, reason=reason), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment to work on", "reason": "why, for the journal", **_COMMON})
+def resume(_: Context, env: str = "", reason: str = "", json: bool = False, debug: bool = False) -> None:
+    """Let a paused run go on; without a living process `golive` continues it."""
+    finish(lazily("resume", env, reason=reason), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment to work on", "reason": "why, for the journal and the report", "pace": "real or rehearsal", **_COMMON})
+def abort(_: Context, env: str = "", reason: str = "", pace: str = "", json: bool = False, debug: bool = False) -> None:
+    """End the run now, whatever it waits for, by the whole way back when the candidate is on hosts; exit 4 when done."""
+    finish(lazily("abort", env, reason=reason, pace=pace or None, quiet=json), as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "env": "environment whose run is continued when it is due",
+        "remove": "take it away again",
+        "print": "only say what would be installed",
+        **_COMMON,
+    }
+)
+def schedule(_: Context, env: str = "", remove: bool = False, print_: bool = False, json: bool = False, debug: bool = False) -> None:
+    """Have a systemd timer go on with the environment's run when it is due, so that no process has to live for days."""
+    finish(lazily("schedule", env, remove=remove, only_say=print_), as_json=json, debug=debug)
 
 
 @task(help={"env": "environment to ask", "watch": "keep showing it", **_COMMON})
@@ -249,6 +297,24 @@ def wan(
 
 
 namespace = Collection(
-    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule),
+    *(
+        provision,
+        drift,
+        destroy,
+        package,
+        golive,
+        stage,
+        pause,
+        resume,
+        abort,
+        rollback,
+        schedule,
+        status,
+        verify,
+        report,
+        test,
+        bench,
+        molecule,
+    ),
     Collection("lab", wan),
 )

@@ -8,20 +8,23 @@ from golive.engine.api import (
     known_stages,
     live,
     open_journal,
-    request_rollback,
-    rollback,
     run,
     standing,
     state,
 )
+from golive.engine.control import REASONS, category_of
+from golive.engine.due import Due, due
 from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, StepState, environment_state, fold
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
+from golive.engine.operate import abort, pause, request_rollback, resume, rollback, unanswered
 from golive.engine.ports import Leftovers, Ports, Timing, Trigger, Watcher
 from golive.engine.process import Process
 
 __all__ = [
     "BACK",
+    "REASONS",
+    "Due",
     "EnvironmentState",
     "Head",
     "Journal",
@@ -38,6 +41,9 @@ __all__ = [
     "Timing",
     "Trigger",
     "Watcher",
+    "abort",
+    "category_of",
+    "due",
     "environment_state",
     "exit_code",
     "fold",
@@ -45,9 +51,12 @@ __all__ = [
     "known_stages",
     "live",
     "open_journal",
+    "pause",
     "request_rollback",
+    "resume",
     "rollback",
     "run",
     "standing",
     "state",
+    "unanswered",
 ]

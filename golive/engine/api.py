@@ -1,26 +1,26 @@
-"""What verbs call: run, rollback, request_rollback, state, standing."""
+"""What verbs call to take a release live and to see where it stands. What else they ask of a run is in :mod:`golive.engine.operate`."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
 from golive.engine import requests
+from golive.engine.control import category_of
 from golive.engine.drive import drive
 from golive.engine.fold import FORGOTTEN, EnvironmentState, RunState, environment_state
 from golive.engine.journal import SqlJournal, Witness
 from golive.engine.lease import Holder, Lease, holder
-from golive.engine.ports import Ports, Trigger
+from golive.engine.ports import Ports
 from golive.engine.running import Live
 from golive.engine.store import Store
 from golive.environment import Environment
 from golive.errors import BadInput, GoliveError, Held
-from golive.runbook import Clock, Pace, RealClock, Runbook
+from golive.runbook import Pace, RealClock, Runbook, parse_duration
 
 __all__ = [
     "Serving",
@@ -30,8 +30,6 @@ __all__ = [
     "known_stages",
     "live",
     "open_journal",
-    "request_rollback",
-    "rollback",
     "run",
     "standing",
     "state",
@@ -55,6 +53,8 @@ class Standing:
     last: RunState
     holder: Holder | None
     """Who holds the environment at this moment; None when no one does."""
+    earlier: tuple[str, ...] = ()
+    """Releases that were live before the incumbent, the last of them first."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,16 @@ def run(
     load: str = "",
     from_stage: str | None = None,
     until_stage: str | None = None,
+    reason: str = "",
+    start: bool = True,
     tell: Tell = _silent,
 ) -> RunState:
     """Continues the environment's unfinished run, or starts one; returns its state when it stands or is over.
 
     An unfinished way back is finished, whatever was asked for. ``from_stage`` skips what comes before it; with
-    ``until_stage`` the run is held after that stage, to be continued later; both the same: that stage alone.
+    ``until_stage`` the run is held after that stage, to be continued later; both the same: that stage alone. ``reason`` is why a run
+    that is started here was asked for, where it is not the plain way forward. Without ``start`` none is started: the state of the last
+    one is returned when that is over.
 
     Raises:
         Occupied: another process holds the environment, or took it over.
@@ -93,6 +97,7 @@ def run(
         Held: the journal is damaged or cannot be written.
     """
     names = known_stages(runbook, from_stage, until_stage)
+    leave_after = _leave_after(environment)
     with _held(environment, ports) as (store, lease, journal):
         known = _known(environment, journal)
         if known.last.open:
@@ -105,14 +110,25 @@ def run(
                     running.append("run.extended", {"last_stage": names[-1]})
                 if from_stage is not None:
                     _skip_to(running, names[: names.index(from_stage)])
+        elif not start:
+            return known.last
         else:
             _something_to_do(environment, known, runbook, candidate, incumbent, from_stage)
             new = f"{ports.clock.now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
             fresh = RunState(env=environment.name)
             running = Live(environment, new, store, journal, lease, fresh, ports, pace, tell)
-            _start(running, known, runbook, candidate, incumbent, load, from_stage, until_stage)
-        drive(running, runbook, rollback_runbook, until_stage)
+            _start(running, known, runbook, candidate, incumbent, load, from_stage, until_stage, reason)
+        drive(running, runbook, rollback_runbook, until_stage, leave_after=leave_after)
         return running.state
+
+
+def _leave_after(environment: Environment) -> timedelta | None:
+    """The policy's ``leave_after``: how long a wait for a stage has to be for no process to live through it; None: none is."""
+    written = environment.policy.get("leave_after")
+    try:
+        return None if written is None else parse_duration(written)
+    except ValueError as error:
+        raise BadInput(f"policies/{environment.settings.policy}.yaml: leave_after: {error}.") from None
 
 
 def known_stages(runbook: Runbook, from_stage: str | None, until_stage: str | None) -> list[str]:
@@ -124,44 +140,6 @@ def known_stages(runbook: Runbook, from_stage: str | None, until_stage: str | No
     if from_stage and until_stage and names.index(from_stage) > names.index(until_stage):
         raise BadInput(f"Stage {from_stage} comes after stage {until_stage}; nothing would run.")
     return names
-
-
-def rollback(
-    environment: Environment, rollback_runbook: Runbook, *, reason: str, pace: Pace, ports: Ports, tell: Tell = _silent
-) -> RunState:
-    """Takes the environment's unfinished run back; returns its state when that is done or stands still.
-
-    When a live process holds the run, it is asked to go back and watched until it has; when it died, this process does it.
-
-    Raises:
-        BadInput: there is nothing to go back from.
-        Held: the run can no longer go back, or the process that holds it does not answer.
-        Occupied: another process took the environment over meanwhile.
-    """
-    if not reason.strip():
-        raise BadInput("A rollback needs a reason: `./inv rollback --env ENV --reason outage`.")
-    found = standing(environment)
-    _can_go_back(environment, found.last)
-    if found.holder is not None:
-        request = request_rollback(environment, reason, clock=ports.clock)
-        result = _asked(environment, request, ports)
-        if result is not None:
-            return result
-    with _held(environment, ports) as (store, lease, journal):
-        known = _known(environment, journal)
-        if not known.last.open:
-            return known.last
-        _can_go_back(environment, known.last)
-        running = _continued(environment, store, lease, journal, known.last, ports, pace, tell, "")
-        _resume(running)
-        drive(running, None, rollback_runbook, None, Trigger("operator", reason))
-        return running.state
-
-
-def request_rollback(environment: Environment, reason: str, *, clock: Clock | None = None) -> int:
-    """Leaves the request that the environment's unfinished run goes back. Its process takes it within a second; without a process,
-    the next one to continue the run does."""
-    return requests.ask(_store(environment), environment.name, "rollback", reason, clock or RealClock())
 
 
 def state(environment: Environment) -> RunState:
@@ -178,7 +156,7 @@ def standing(environment: Environment) -> Standing:
         known = environment_state(environment.name, SqlJournal(store, environment.name, RealClock()).read())
         held_by = holder(store, environment.name)
         gone = held_by is None or held_by.alive is False
-        return Standing(known.incumbent, known.last, None if gone else held_by)
+        return Standing(known.incumbent, known.last, None if gone else held_by, tuple(known.earlier))
     finally:
         store.close()
 
@@ -215,7 +193,7 @@ def open_journal(environment: Environment) -> SqlJournal:
 
 def exit_code(state: RunState) -> int:
     """What a process ends with that leaves the run in ``state``."""
-    if state.outcome == "held" and state.held is not None and state.held.get("asked"):
+    if state.outcome == "held" and state.held is not None and (state.held.get("asked") or state.held.get("waiting_until")):
         return 0
     return _EXIT[state.outcome]
 
@@ -280,6 +258,7 @@ def _start(
     load: str,
     from_stage: str | None,
     until_stage: str | None,
+    reason: str,
 ) -> None:
     # Requests that no run took were about a run that is over.
     stale = [request.id for request in requests.pending(live.store, live.name)]
@@ -288,6 +267,7 @@ def _start(
     already_live = candidate in (incumbent, known.incumbent)
     only = from_stage is not None and from_stage == until_stage
     data = {
+        **({"reason": reason, "category": category_of(reason)} if reason else {}),
         "candidate": candidate,
         "incumbent": candidate if already_live else incumbent,
         "load": load,
@@ -331,19 +311,6 @@ def _same(environment: Environment, last: RunState, candidate: str, book: Runboo
         )
 
 
-def _can_go_back(environment: Environment, last: RunState) -> None:
-    if not last.open:
-        said = "no run was ever started" if last.run is None else f"the last run ({last.run}) of {last.release} ended as {last.outcome}"
-        raise BadInput(f"There is nothing to roll back in environment {environment.name}: {said}.")
-    if last.already_live:
-        raise BadInput(f"There is nothing to roll back: run {last.run} only repairs {last.release}, which was live before.")
-    if last.final and not last.rolling_back:
-        raise Held(
-            f"Run {last.run} is past sign-off and the incumbent is being retired: it cannot go back. Finish it with "
-            f"`./inv golive --env {environment.name}`, then take another release live."
-        )
-
-
 def _something_to_do(
     environment: Environment, known: EnvironmentState, book: Runbook, candidate: str, incumbent: str | None, from_stage: str | None
 ) -> None:
@@ -360,23 +327,3 @@ def _skip_to(live: Live, before: list[str]) -> None:
         known = live.state.stages.get(name)
         if known is None or known.status != "done":
             live.append("stage.skipped", {"why": "the operator asked to go on from a later stage"}, name)
-
-
-def _asked(environment: Environment, request: int, ports: Ports) -> RunState | None:
-    """The state when the process that holds the run has gone back; None when it is gone and the request is ours to do."""
-    patience = time.monotonic() + ports.timing.answer_s
-    store = _store(environment)
-    try:
-        while True:
-            found = standing(environment)
-            if found.holder is None:
-                return None if found.last.open else found.last
-            waiting = any(one.id == request for one in requests.pending(store, environment.name))
-            if waiting and time.monotonic() > patience:
-                raise Held(
-                    f"{found.holder.sentence} holds environment {environment.name} and does not answer. If it hangs, end it "
-                    f"(`kill -9 {found.holder.process.pid}` on {found.holder.process.host}) and repeat the command."
-                )
-            time.sleep(ports.timing.look_s)
-    finally:
-        store.close()

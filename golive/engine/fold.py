@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from golive.engine.journal import Record
@@ -30,6 +31,8 @@ BACK = "rollback:"
 FORGOTTEN = "environment.forgotten"
 """The hosts are gone: nothing that was recorded before says what is true now."""
 
+_HELD = ("reason", "do", "asked", "interrupted", "signal", "waiting_until")
+
 _OUTCOMES = ("succeeded", "rolled-back", "failed", "aborted")
 
 
@@ -39,6 +42,8 @@ class StageState:
 
     status: str = "waiting"
     due: str | None = None
+    began: str | None = None
+    """When it was first started; ``started`` is the last time."""
     started: str | None = None
     ended: str | None = None
     owner: str | None = None
@@ -115,9 +120,19 @@ class RunState:
     requests: dict[str, int] = field(default_factory=lambda: {"total": 0, "failed": 0})
     rolling_back: bool = False
     rollback: JSON | None = None
-    """``reason``, ``breach_at``, ``started``, ``traffic_back_at``, ``seconds_to_traffic_back``, ``ended``, ``left``."""
+    """``reason``, ``category``, ``breach_at``, ``started``, ``traffic_back_at``, ``seconds_to_traffic_back``, ``overruns`` (stages that
+    took longer than their budgets), ``ended``, ``left``."""
     held: JSON | None = None
-    """``reason`` and ``do``: what stands in the way, and what a person can do; ``asked``, ``interrupted``: whether they did it."""
+    """``reason`` and ``do``: what stands in the way, and what a person can do; ``asked``, ``interrupted``: whether they did it;
+    ``signal``: by which; ``waiting_until``: nothing stands in the way but time, and no process lives until then."""
+    paused: JSON | None = None
+    """``reason``, ``by``, ``at``: no further step begins until an operator says so; ``since``: when the run took it."""
+    aborting: JSON | None = None
+    """``reason``, ``by``, ``at``: the run is to end, by the way back when something of the candidate is on hosts."""
+    wanted_back: JSON | None = None
+    """The request to go back that was taken: from here on the run never goes forward, also when it died before it began to."""
+    asked: list[int] = field(default_factory=list)
+    """Ids of the operators' requests that stand in the journal."""
     bugs: list[JSON] = field(default_factory=list)
     attempts: int = 0
     """How many processes have worked on this run."""
@@ -161,7 +176,15 @@ class EnvironmentState:
     """Candidate of the last run that was signed off; None while nothing was ever taken live by us."""
     load: str | None = None
     slots: dict[str, str] = field(default_factory=dict)
+    earlier: list[str] = field(default_factory=list)
+    """Releases that were live before the incumbent, the last of them first."""
     last: RunState = field(default_factory=RunState)
+
+    def now_live(self, release: str | None) -> None:
+        """``release`` serves from here on; what served before becomes an earlier one."""
+        before = [self.incumbent] if self.incumbent else []
+        self.earlier = [entry for entry in dict.fromkeys([*before, *self.earlier]) if entry != release]
+        self.incumbent = release
 
 
 def step_key(stage: str, step: str) -> str:
@@ -190,17 +213,21 @@ def environment_state(env: str, records: Iterable[Record]) -> EnvironmentState:
             state.last = RunState(env=env)
         advance(state.last, record)
         if record.kind == "run.started":
-            state.incumbent, state.load = state.last.incumbent, state.last.load or state.load
+            state.now_live(state.last.incumbent)
+            state.load = state.last.load or state.load
         elif record.kind == "slot":
             state.slots.update(state.last.slots)
         elif record.kind == "run.finished" and state.last.signed_off:
-            state.incumbent = state.signed_off = state.last.release
+            state.now_live(state.last.release)
+            state.signed_off = state.last.release
     return state
 
 
 def advance(state: RunState, record: Record) -> None:
     """Takes one more record into ``state``. Kinds that mean nothing to it only move ``seq``."""
     state.env, state.run, state.seq, state.token = record.env, record.run, record.seq, record.token
+    if isinstance(record.data.get("request"), int):
+        state.asked.append(record.data["request"])
     change = _CHANGES.get(record.kind)
     if change is not None:
         change(state, record)
@@ -225,14 +252,43 @@ def _run_extended(state: RunState, record: Record) -> None:
 
 
 def _run_held(state: RunState, record: Record) -> None:
-    state.outcome, state.held = "held", {key: record.data.get(key) for key in ("reason", "do", "asked", "interrupted")}
+    state.outcome, state.held = "held", {key: record.data.get(key) for key in _HELD}
 
 
 def _run_finished(state: RunState, record: Record) -> None:
     outcome = record.data.get("outcome")
     state.outcome = outcome if outcome in _OUTCOMES else "failed"
-    state.ended, state.held = record.at, None
+    state.ended, state.held, state.paused = record.at, None, None
     state.signed_off = bool(record.data.get("signed_off")) and state.outcome == "succeeded"
+
+
+def _run_paused(state: RunState, record: Record) -> None:
+    state.paused = {**{key: record.data.get(key) for key in ("reason", "by", "at")}, "since": record.at}
+
+
+def _run_unpaused(state: RunState, record: Record) -> None:
+    """The time that a paused run stood does not count for what is tried again for a time."""
+    since, now = _time((state.paused or {}).get("since")), _time(record.at)
+    state.paused = None
+    if since is None or now is None:
+        return
+    for step in state.steps.values():
+        until = _time(step.holding_until)
+        if until is not None:
+            step.holding_until = (until + max(now - since, timedelta())).isoformat()
+
+
+def _run_aborting(state: RunState, record: Record) -> None:
+    state.aborting = state.aborting or {key: record.data.get(key) for key in ("reason", "by", "at")}
+
+
+def _time(text: str | None) -> datetime | None:
+    """None for what is no time with a zone."""
+    try:
+        time = datetime.fromisoformat(text or "")
+    except (TypeError, ValueError):
+        return None
+    return time if time.tzinfo is not None else None
 
 
 def _stage(status: str) -> Callable[[RunState, Record], None]:
@@ -244,6 +300,7 @@ def _stage(status: str) -> Callable[[RunState, Record], None]:
             stage.due = record.data.get("due")
         elif status == "running":
             stage.started, stage.owner, state.step = record.at, record.data.get("owner"), None
+            stage.began = stage.began or record.at
         else:
             stage.ended = record.at
         if status in ("waiting", "running"):
@@ -343,10 +400,21 @@ def _process_ended(state: RunState, record: Record) -> None:
     state.processes = [entry for entry in state.processes if (entry["host"], entry["pid"], entry["start"]) != gone]
 
 
+def _rollback_requested(state: RunState, record: Record) -> None:
+    if not record.data.get("already"):
+        state.wanted_back = {key: record.data.get(key) for key in ("reason", "by", "at", "category")}
+
+
 def _rollback_started(state: RunState, record: Record) -> None:
-    state.rolling_back = True
+    state.rolling_back, state.paused = True, None
     data = record.data
-    state.rollback = {**(state.rollback or {}), "reason": data.get("reason"), "breach_at": data.get("breach_at"), "started": record.at}
+    began = {"reason": data.get("reason"), "category": data.get("category"), "breach_at": data.get("breach_at"), "started": record.at}
+    state.rollback = {**(state.rollback or {}), **began}
+
+
+def _rollback_overrun(state: RunState, record: Record) -> None:
+    overrun = {"stage": record.stage, "budget_s": record.data.get("budget_s"), "seconds": record.data.get("seconds")}
+    state.rollback = {**(state.rollback or {}), "overruns": [*(state.rollback or {}).get("overruns", []), overrun]}
 
 
 def _rollback_traffic_back(state: RunState, record: Record) -> None:
@@ -363,6 +431,9 @@ _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "run.resumed": _run_resumed,
     "run.extended": _run_extended,
     "run.held": _run_held,
+    "run.paused": _run_paused,
+    "run.unpaused": _run_unpaused,
+    "run.aborting": _run_aborting,
     "run.finished": _run_finished,
     "stage.waiting": _stage("waiting"),
     "stage.started": _stage("running"),
@@ -381,7 +452,9 @@ _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "bug": _append_to("bugs"),
     "process.started": _process_started,
     "process.ended": _process_ended,
+    "rollback.requested": _rollback_requested,
     "rollback.started": _rollback_started,
+    "rollback.overrun": _rollback_overrun,
     "rollback.traffic-back": _rollback_traffic_back,
     "rollback.finished": _rollback_finished,
 }

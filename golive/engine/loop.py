@@ -15,12 +15,14 @@ __all__ = ["Aborted", "Broken", "Standstill", "forward"]
 
 
 class Standstill(Exception):
-    """The run stands still until a person decides. ``asked``: because it was told to stop here."""
+    """The run stands still until a person decides. ``asked``: because it was told to stop here; ``waiting_until``: until then only,
+    and without a process."""
 
-    def __init__(self, reason: str, do: str, *, asked: bool = False) -> None:
+    def __init__(self, reason: str, do: str, *, asked: bool = False, waiting_until: datetime | None = None) -> None:
         super().__init__(reason)
         self.do = do
         self.asked = asked
+        self.waiting_until = waiting_until
 
 
 class Aborted(Exception):
@@ -31,8 +33,14 @@ class Broken(Exception):
     """A bug of ours ended the run; nothing of the candidate is on hosts."""
 
 
-def forward(live: Live, book: Runbook, *, until: str | None) -> None:
+def forward(live: Live, book: Runbook, *, until: str | None, leave_after: timedelta | None = None) -> None:
     """Returns when every stage up to the run's last is done.
+
+    Args:
+        live: the run.
+        book: its stages.
+        until: stage to stop after.
+        leave_after: the longest wait for a stage that a process stays alive for; None: it stays however long it takes.
 
     Raises:
         Standstill, Aborted, Broken: how it ended otherwise.
@@ -44,7 +52,7 @@ def forward(live: Live, book: Runbook, *, until: str | None) -> None:
     for stage in stages:
         known = live.state.stages.get(stage.name)
         if known is None or known.status not in ("done", "skipped"):
-            _stage(live, stage, None if live.state.already_live else due[stage.name])
+            _stage(live, stage, None if live.state.already_live else due[stage.name], leave_after)
         if stage.name == until and stage is not stages[-1]:
             raise Standstill(f"stopped after stage {stage.name}, as asked", _again(live), asked=True)
 
@@ -57,25 +65,38 @@ def _selected(live: Live, book: Runbook) -> list[Stage]:
     return [stage for stage in chosen if stage.converge] if live.state.already_live else chosen
 
 
-def _stage(live: Live, stage: Stage, due: datetime | None) -> None:
+def _stage(live: Live, stage: Stage, due: datetime | None, leave_after: timedelta | None) -> None:
     known = live.state.stages.get(stage.name)
     if known is None or known.status != "running":
         if due is not None and due > live.clock.now():
             if known is None:
                 live.append("stage.waiting", {"due": due}, stage.name)
+            if _leaves(live, due, leave_after):
+                raise Standstill(
+                    f"stage {stage.name} is due at {due.isoformat(timespec='seconds')}, and no process has to live until then",
+                    f"`./inv golive --env {live.name}` goes on from then on; `./inv schedule --env {live.name}` has it done by itself",
+                    waiting_until=due,
+                )
             live.wait_until_due(due)
+        live.stand()
         budget = stage.budget.total_seconds() if stage.budget else None
         live.append("stage.started", {"due": due, "owner": stage.owner, "budget_s": budget}, stage.name)
     live.stage_deadline = live.clock.monotonic() + stage.budget.total_seconds() if stage.budget else None
     for step in stage.steps:
-        interruption = live.look()
-        if interruption is not None:
-            raise interruption
+        stood = live.stand()
+        if live.stage_deadline is not None:
+            live.stage_deadline += stood
         before = live.state.step_state(stage.name, step.id)
         if before is None or not before.passed:
             _step(live, stage, step)
     live.append("stage.done", {}, stage.name)
     live.stage_deadline = None
+
+
+def _leaves(live: Live, due: datetime, leave_after: timedelta | None) -> bool:
+    """Whether this process ends while the run waits. Never while users may be on the candidate: their weight is a lease, which the guards
+    of the gateways give back when nobody beats and an alert fires or nothing is known; and no process would look at alerts."""
+    return leave_after is not None and not live.state.exposed and due - live.clock.now() > leave_after
 
 
 def _step(live: Live, stage: Stage, step: Step) -> None:
@@ -140,6 +161,7 @@ def _hold(live: Live, stage: Stage, step: Step, done: Done, reaction: Reaction) 
             live.wait(min(remaining, pause) if not _watches(live, step) or pause > timing.retry_s else 0)
             if clock.monotonic() >= end:
                 break
+            end += live.stand()
             done = perform(live, stage.name, step)
             if done.verdict is Verdict.PASS:
                 break

@@ -12,7 +12,7 @@ from golive.engine.running import Live
 from golive.engine.step import Done, perform
 from golive.errors import GoliveError, Occupied
 from golive.gates.verdict import Verdict
-from golive.runbook import Runbook, Step
+from golive.runbook import Runbook, Stage, Step
 
 __all__ = ["back", "begin"]
 
@@ -22,7 +22,8 @@ def begin(live: Live, trigger: Trigger) -> None:
     seen_at = _time(trigger.seen_at) or live.clock.now().isoformat(timespec="microseconds")
     cause = {"source": trigger.source, "reason": trigger.reason, "seen_at": seen_at, "data": dict(trigger.data)}
     live.append("trigger", cause)
-    live.append("rollback.started", {"reason": trigger.reason, "source": trigger.source, "breach_at": seen_at})
+    category = trigger.data.get("category")
+    live.append("rollback.started", {"reason": trigger.reason, "source": trigger.source, "category": category, "breach_at": seen_at})
 
 
 def _time(text: str) -> str:
@@ -53,12 +54,14 @@ def back(live: Live, book: Runbook) -> None:
         known = live.state.stages.get(name)
         if known is not None and known.status == "done":
             continue
-        live.append("stage.started", {"owner": stage.owner}, name)
+        budget = _Budget(live, name, stage)
+        live.append("stage.started", {"owner": stage.owner, "budget_s": budget.seconds}, name)
         for step in stage.steps:
             before = live.state.step_state(name, step.id)
             if before is not None and before.passed:
                 continue
             done = _persistently(live, name, step)
+            budget.kept()
             if done.verdict is Verdict.PASS:
                 _traffic_back(live, done)
                 continue
@@ -73,6 +76,28 @@ def back(live: Live, book: Runbook) -> None:
     if left:
         _incomplete(live, left, "The incumbent serves, but the way back is not complete")
     live.append("rollback.finished", {"left": []})
+
+
+class _Budget:
+    """How long a stage of the way back may take. One that takes longer is journaled and shown; it is never stopped.
+
+    Time counts from where the stage first began, also when that was in a process that died: by the journal then, whose clock may have
+    been set meanwhile, and by monotonic time from here on.
+    """
+
+    def __init__(self, live: Live, name: str, stage: Stage) -> None:
+        self.seconds = stage.budget.total_seconds() if stage.budget else None
+        self._live, self._name = live, name
+        known = live.state.stages.get(name)
+        began = datetime.fromisoformat(known.began) if known is not None and known.began else live.clock.now()
+        self._begun = live.clock.monotonic() - max(0.0, (live.clock.now() - began).total_seconds())
+
+    def kept(self) -> None:
+        """Journals, once, that the budget is spent."""
+        taken = self._live.clock.monotonic() - self._begun
+        said = any(over["stage"] == self._name for over in (self._live.state.rollback or {}).get("overruns", []))
+        if self.seconds is not None and taken > self.seconds and not said:
+            self._live.append("rollback.overrun", {"budget_s": self.seconds, "seconds": round(taken, 3)}, self._name)
 
 
 def _persistently(live: Live, stage: str, step: Step) -> Done:

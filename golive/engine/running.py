@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import Any
 
 from golive.actions.port import Finding, Findings, Found, StepContext, StepStopped, Stop
-from golive.engine import requests
+from golive.engine import control
 from golive.engine.fold import RunState, advance
+from golive.engine.interruptions import Breach, Interrupted
 from golive.engine.journal import Journal, Record, SecretRefused
 from golive.engine.lease import Lease, LeaseLost
 from golive.engine.ports import Ports, Trigger
@@ -26,20 +27,8 @@ __all__ = ["Breach", "Interrupted", "Live"]
 
 JSON = dict[str, Any]
 
-_ENGINES_OWN = ("run.", "stage.", "step.", "rollback.", "process.", "fence", "trigger", "bug", "leftovers")
+_ENGINES_OWN = ("run.", "stage.", "step.", "rollback.", "request.", "process.", "fence", "trigger", "bug", "leftovers")
 """Beginnings of kinds that only the engine writes."""
-
-
-class Interrupted(Exception):
-    """A signal asked this process to end; the run stays resumable."""
-
-
-class Breach(Exception):
-    """Something was seen that sends the run back."""
-
-    def __init__(self, trigger: Trigger) -> None:
-        super().__init__(trigger.reason)
-        self.trigger = trigger
 
 
 @dataclass
@@ -169,8 +158,21 @@ class Live:
         if now - self._looked < self.ports.timing.look_s:
             return None
         self._looked = now
-        trigger = self._asked() or self._seen()
-        return Breach(trigger) if trigger is not None else None
+        asked = control.take(self)
+        if asked is not None:
+            return asked
+        seen = self._seen()
+        return Breach(seen) if seen is not None else None
+
+    def stand(self) -> float:
+        """Returns when the run is not paused; says for how many seconds it stood. Raises what interrupts, as any other wait."""
+        interruption = self.look()
+        if interruption is not None:
+            raise interruption
+        begun = self.clock.monotonic()
+        while self.state.paused is not None:
+            self.wait(self.ports.timing.look_s)
+        return self.clock.monotonic() - begun
 
     def wait(self, seconds: float) -> None:
         """Waits monotonic time. Raises what interrupts."""
@@ -225,25 +227,6 @@ class Live:
         wait(stop)
         if found:
             raise found[0]
-
-    def _asked(self) -> Trigger | None:
-        """A rollback that another process asked for. It is journaled before it is marked as taken, so that it cannot get lost."""
-        waiting = requests.pending(self.store, self.name)
-        if not waiting:
-            return None
-        trigger: Trigger | None = None
-        for request in waiting:
-            data = {"reason": request.reason, "by": request.owner, "at": request.at}
-            refusal = self.irreversible
-            if self.state.rolling_back:
-                self.append("rollback.requested", {**data, "already": True})
-            elif refusal:
-                self.append("rollback.refused", {**data, "why": refusal})
-            else:
-                self.append("rollback.requested", data)
-                trigger = trigger or Trigger("operator", request.reason, request.at, {"by": request.owner})
-        requests.taken(self.store, self.name, [request.id for request in waiting], self.run)
-        return trigger
 
     @property
     def irreversible(self) -> str:

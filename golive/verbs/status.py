@@ -17,6 +17,7 @@ from golive.fleet.inventory import read_fleet
 from golive.fleet.model import Fleet, Host
 from golive.fleet.ssh import Shell
 from golive.verbs.result import Result
+from golive.views.asks import asks
 from golive.views.view import version_of
 
 __all__ = ["status"]
@@ -72,10 +73,25 @@ def _run(env: Environment, standing: Standing) -> JSON:
         "max_candidate_weight": state.max_candidate_weight,
         "verdict": {"gate": gate.get("verdict"), "trigger": trigger},
         "held": state.held,
+        "paused": state.paused,
+        "aborting": state.aborting,
+        "waiting_until": _waiting_until(state),
+        "asks": [{"of": ask.of, "what": ask.what} for ask in asks(state)],
         "holder": standing.holder.sentence if standing.holder is not None else None,
         "started": state.started,
         "ended": state.ended,
     }
+
+
+def _waiting_until(state: RunState) -> str | None:
+    """When the stage is due that a run waits for, with or without a process; None for one that waits for nothing, or not for time."""
+    if not state.open:
+        return None
+    if state.held is not None:
+        until = state.held.get("waiting_until")
+        return str(until) if until else None
+    stage = state.stages.get(state.stage or "")
+    return stage.due if stage is not None and stage.status == "waiting" and not state.rolling_back else None
 
 
 def _traffic(standing: Standing, fleet: Fleet | None, shell: Shell | None) -> tuple[JSON, str]:
@@ -177,6 +193,16 @@ def _text(data: JSON, standing: Standing) -> str:
         ]
     if standing.last.held:
         lines.append(f"  {standing.last.held.get('reason')} {standing.last.held.get('do') or ''}".rstrip())
+    if data["paused"]:
+        lines.append(f"  paused by {data['paused']['by']} at {data['paused']['at']}: {data['paused']['reason']}")
+    if data["aborting"]:
+        lines.append(f"  to be ended, asked by {data['aborting']['by']}: {data['aborting']['reason']}")
+    if data["waiting_until"]:
+        lines.append(f"  waits until {data['waiting_until']}")
+    lines += [f"  asked of {ask['of']}: {ask['what']}" for ask in data["asks"]]
+    if (standing.last.rollback or {}).get("overruns"):
+        late = ", ".join(f"{over['stage']} ({over['seconds']:.0f} s)" for over in (standing.last.rollback or {})["overruns"])
+        lines.append(f"  the way back took longer than its budget: {late}")
     if data["holder"]:
         lines.append(f"  held by {data['holder']}")
     if data["verdict"]["gate"]:

@@ -102,8 +102,15 @@ class Screen:
             return f"{data.get('gateway')}: " + ", ".join(f"{version_of(name)} {share:g} %" for name, share in sorted(weights.items()))
         if kind == "step.holding":
             return f"{where} held until {data.get('until')}"
-        if kind in ("trigger", "rollback.started", "run.held"):
-            self.outcome = {"rollback.started": "rolling back", "run.held": "held"}.get(kind, self.outcome)
+        if kind in ("run.paused", "run.unpaused"):
+            self.outcome = "paused" if kind == "run.paused" else "running"
+            return f"{'paused' if kind == 'run.paused' else 'let go on'} by {data.get('by')}: {data.get('reason')}"
+        if kind == "request.refused":
+            return f"{data.get('kind')} refused: {data.get('why')}"
+        if kind == "rollback.overrun":
+            return f"{data.get('stage')} took {float(data.get('seconds') or 0):.0f} s, more than its budget; it goes on"
+        if kind in ("trigger", "rollback.started", "run.held", "run.aborting"):
+            self.outcome = {"rollback.started": "rolling back", "run.held": "held", "run.aborting": "ends"}.get(kind, self.outcome)
             return f"{kind}: {data.get('reason')} {data.get('do') or ''}".strip()
         if kind == "rollback.traffic-back":
             return f"all traffic is back on the incumbent after {data.get('seconds')} s"

@@ -205,7 +205,10 @@ def _traffic(data: JSON) -> str:
 
 
 _TOLD: dict[str, Callable[[JSON], str]] = {
-    "run.started": lambda d: f"run of {d.get('candidate')} against {d.get('incumbent') or 'nothing'} began, pace {d.get('pace')}",
+    "run.started": lambda d: (
+        f"run of {d.get('candidate')} against {d.get('incumbent') or 'nothing'} began, pace {d.get('pace')}"
+        + (f": {d['reason']}" if d.get("reason") else "")
+    ),
     "run.resumed": lambda d: "resumed" + (f" after {d['took_over']}" if d.get("took_over") else ""),
     "run.held": lambda d: f"held: {d.get('reason')} {d.get('do') or ''}".strip(),
     "run.finished": lambda d: f"run ended: {d.get('outcome')}" + (f" ({d['reason']})" if d.get("reason") else ""),
@@ -225,6 +228,11 @@ _TOLD: dict[str, Callable[[JSON], str]] = {
     "guard": lambda d: f"a guard acted: {d.get('reason') or d}",
     "trigger": lambda d: f"trigger ({d.get('source')}): {d.get('reason')}",
     "bug": lambda d: f"error of the toolkit: {d.get('error')}",
+    "run.paused": lambda d: f"paused by {d.get('by')}: {d.get('reason')}",
+    "run.unpaused": lambda d: f"let go on by {d.get('by')}: {d.get('reason')}",
+    "run.aborting": lambda d: f"abort asked for: {d.get('reason')}",
+    "request.refused": lambda d: f"{d.get('kind')} refused: {d.get('why')}",
+    "rollback.overrun": lambda d: f"took longer than its budget of {float(d.get('budget_s') or 0):g} s; it goes on",
     "rollback.requested": lambda d: f"rollback asked for: {d.get('reason')}",
     "rollback.refused": lambda d: f"rollback refused: {d.get('why')}",
     "rollback.started": lambda d: f"rollback began: {d.get('reason')}",

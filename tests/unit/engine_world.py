@@ -269,6 +269,23 @@ def back(world: World, reason: str = "outage", **given: Any) -> engine.RunState:
     return engine.rollback(env, books(world)[1], reason=reason, pace=Pace.named("rehearsal", env.policy), ports=ports)
 
 
+def abort(world: World, reason: str = "not today", **given: Any) -> engine.RunState:
+    """One `abort` in this process."""
+    env = environment()
+    ports = engine.Ports(fence=world.fence, actions=actions(world), timing=TIMING, **given)
+    return engine.abort(env, books(world)[1], reason=reason, pace=Pace.named("rehearsal", env.policy), ports=ports)
+
+
+def pause(world: World, reason: str = "lunch") -> engine.RunState:
+    """One `pause` in this process."""
+    return engine.pause(environment(), reason=reason, ports=engine.Ports(actions=actions(world), timing=TIMING))
+
+
+def resume(world: World, reason: str = "back") -> engine.RunState:
+    """One `resume` in this process."""
+    return engine.resume(environment(), reason=reason, ports=engine.Ports(actions=actions(world), timing=TIMING))
+
+
 def forked(body: Callable[[], Any]) -> int:
     """Runs ``body`` in a child process; its exit status."""
     pid = os.fork()

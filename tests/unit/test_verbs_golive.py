@@ -12,12 +12,13 @@ from golive import engine, environment
 from golive.errors import BadInput, Unprepared
 from golive.releases import signing as releases
 from golive.runbook import Runbook
-from golive.verbs.golive import golive, rollback, runbooks
+from golive.verbs.golive import golive, runbooks
+from golive.verbs.rollback import rollback
 
 
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_a_rollback_without_a_reason_is_refused_and_asks_no_one(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("golive.verbs.golive.engine.rollback", lambda *_, **__: pytest.fail("the engine was asked"))
+    monkeypatch.setattr("golive.verbs.rollback.engine.rollback", lambda *_, **__: pytest.fail("the engine was asked"))
     with pytest.raises(BadInput, match="needs a reason"):
         rollback(environment.load("lab"), reason=reason)
 
@@ -68,7 +69,7 @@ def test_a_spoilt_way_forward_or_policy_does_not_stand_in_the_way_back(monkeypat
         asked.update(words, book=book.name)
         return engine.RunState(env="lab", outcome="rolled-back", rollback={"reason": "outage"})
 
-    monkeypatch.setattr("golive.verbs.golive.engine.rollback", went_back)
+    monkeypatch.setattr("golive.verbs.rollback.engine.rollback", went_back)
     env = environment.load("lab")
     result = rollback(env.model_copy(update={"policy": {"rehearsal": "spoilt"}}), reason="outage", quiet=True)
     assert (result.exit_code, asked["book"], asked["pace"].name) == (3, "rollback", "real")
@@ -78,9 +79,10 @@ def test_how_a_run_ended_is_told_also_when_its_hosts_cannot_be_asked(monkeypatch
     def silent(env: environment.Environment) -> None:
         raise Unprepared("The operator's key is missing.")
 
-    monkeypatch.setattr("golive.verbs.golive.status", silent)
+    monkeypatch.setattr("golive.verbs._run.status", silent)
     monkeypatch.setattr(
-        "golive.verbs.golive.engine.rollback", lambda *_, **__: engine.RunState(env="lab", outcome="rolled-back", rollback={"reason": "x"})
+        "golive.verbs.rollback.engine.rollback",
+        lambda *_, **__: engine.RunState(env="lab", outcome="rolled-back", rollback={"reason": "x"}),
     )
     result = rollback(environment.load("lab"), reason="outage", quiet=True)
     assert result.exit_code == 3 and result.data["outcome"] == "rolled-back"
@@ -98,8 +100,8 @@ def test_only_what_was_signed_off_is_called_live(signed: bool, monkeypatch: pyte
         first_stage="readiness",
         last_stage="staging",
     )
-    monkeypatch.setattr("golive.verbs.golive.engine.rollback", lambda *_, **__: state)
-    monkeypatch.setattr("golive.verbs.golive.status", lambda env: SimpleNamespace(data={}))
+    monkeypatch.setattr("golive.verbs.rollback.engine.rollback", lambda *_, **__: state)
+    monkeypatch.setattr("golive.verbs._run.status", lambda env: SimpleNamespace(data={}))
     text = rollback(environment.load("lab"), reason="outage", quiet=True).text
     assert ("is live in lab at 100 %" in text) is signed
     assert ("nothing of it is live" in text) is not signed
