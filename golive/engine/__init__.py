@@ -5,23 +5,26 @@ from golive.engine.api import (
     Standing,
     exit_code,
     forget,
+    has_journal,
     known_stages,
     live,
     open_journal,
     request_rollback,
     rollback,
     run,
+    sealed,
     standing,
     state,
 )
 from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, StepState, environment_state, fold
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
-from golive.engine.ports import Leftovers, Ports, Timing, Trigger, Watcher
+from golive.engine.ports import Anchor, Leftovers, Ports, Signature, Timing, Trigger, Watcher
 from golive.engine.process import Process
 
 __all__ = [
     "BACK",
+    "Anchor",
     "EnvironmentState",
     "Head",
     "Journal",
@@ -32,6 +35,7 @@ __all__ = [
     "Record",
     "RunState",
     "Serving",
+    "Signature",
     "StageState",
     "Standing",
     "StepState",
@@ -42,12 +46,14 @@ __all__ = [
     "exit_code",
     "fold",
     "forget",
+    "has_journal",
     "known_stages",
     "live",
     "open_journal",
     "request_rollback",
     "rollback",
     "run",
+    "sealed",
     "standing",
     "state",
 ]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 from golive.engine import requests
+from golive.engine.anchor import closed
 from golive.engine.drive import drive
 from golive.engine.fold import FORGOTTEN, EnvironmentState, RunState, environment_state
-from golive.engine.journal import SqlJournal, Witness
+from golive.engine.holding import has_journal, held, open_journal, store_of
+from golive.engine.journal import SqlJournal
 from golive.engine.lease import Holder, Lease, holder
 from golive.engine.ports import Ports, Trigger
 from golive.engine.running import Live
 from golive.engine.store import Store
 from golive.environment import Environment
-from golive.errors import BadInput, GoliveError, Held
+from golive.errors import BadInput, Held
 from golive.runbook import Clock, Pace, RealClock, Runbook
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "Standing",
     "exit_code",
     "forget",
+    "has_journal",
     "known_stages",
     "live",
     "open_journal",
     "request_rollback",
     "rollback",
     "run",
+    "sealed",
     "standing",
     "state",
 ]
@@ -80,12 +83,14 @@ def run(
     load: str = "",
     from_stage: str | None = None,
     until_stage: str | None = None,
+    take_over: bool = False,
     tell: Tell = _silent,
 ) -> RunState:
     """Continues the environment's unfinished run, or starts one; returns its state when it stands or is over.
 
     An unfinished way back is finished, whatever was asked for. ``from_stage`` skips what comes before it; with
-    ``until_stage`` the run is held after that stage, to be continued later; both the same: that stage alone.
+    ``until_stage`` the run is held after that stage, to be continued later; both the same: that stage alone. With ``take_over`` a
+    holder on another machine that stays silent for its whole ttl is replaced.
 
     Raises:
         Occupied: another process holds the environment, or took it over.
@@ -93,7 +98,7 @@ def run(
         Held: the journal is damaged or cannot be written.
     """
     names = known_stages(runbook, from_stage, until_stage)
-    with _held(environment, ports) as (store, lease, journal):
+    with held(environment, ports, take_over) as (store, lease, journal):
         known = _known(environment, journal)
         if known.last.open:
             running = _continued(environment, store, lease, journal, known.last, ports, pace, tell, load)
@@ -127,11 +132,19 @@ def known_stages(runbook: Runbook, from_stage: str | None, until_stage: str | No
 
 
 def rollback(
-    environment: Environment, rollback_runbook: Runbook, *, reason: str, pace: Pace, ports: Ports, tell: Tell = _silent
+    environment: Environment,
+    rollback_runbook: Runbook,
+    *,
+    reason: str,
+    pace: Pace,
+    ports: Ports,
+    take_over: bool = False,
+    tell: Tell = _silent,
 ) -> RunState:
     """Takes the environment's unfinished run back; returns its state when that is done or stands still.
 
-    When a live process holds the run, it is asked to go back and watched until it has; when it died, this process does it.
+    When a live process holds the run, it is asked to go back and watched until it has; when it died, this process does it. With
+    ``take_over`` this process also does it for one on another machine that does not take the request and stays silent for its whole ttl.
 
     Raises:
         BadInput: there is nothing to go back from.
@@ -144,10 +157,10 @@ def rollback(
     _can_go_back(environment, found.last)
     if found.holder is not None:
         request = request_rollback(environment, reason, clock=ports.clock)
-        result = _asked(environment, request, ports)
+        result = _asked(environment, request, ports, take_over)
         if result is not None:
             return result
-    with _held(environment, ports) as (store, lease, journal):
+    with held(environment, ports, take_over) as (store, lease, journal):
         known = _known(environment, journal)
         if not known.last.open:
             return known.last
@@ -161,7 +174,7 @@ def rollback(
 def request_rollback(environment: Environment, reason: str, *, clock: Clock | None = None) -> int:
     """Leaves the request that the environment's unfinished run goes back. Its process takes it within a second; without a process,
     the next one to continue the run does."""
-    return requests.ask(_store(environment), environment.name, "rollback", reason, clock or RealClock())
+    return requests.ask(store_of(environment), environment.name, "rollback", reason, clock or RealClock())
 
 
 def state(environment: Environment) -> RunState:
@@ -171,9 +184,9 @@ def state(environment: Environment) -> RunState:
 
 def standing(environment: Environment) -> Standing:
     """Incumbent, last run and holder of the environment. Only reads."""
-    if not (environment.state / "journal.db").exists():
+    if not has_journal(environment):
         return Standing(None, RunState(env=environment.name), None)
-    store = _store(environment)
+    store = store_of(environment)
     try:
         known = environment_state(environment.name, SqlJournal(store, environment.name, RealClock()).read())
         held_by = holder(store, environment.name)
@@ -185,9 +198,9 @@ def standing(environment: Environment) -> Standing:
 
 def live(environment: Environment) -> Serving | None:
     """What the environment's journal says is live: the candidate of the last run that was signed off; None before the first."""
-    if not (environment.state / "journal.db").exists():
+    if not has_journal(environment):
         return None
-    store = _store(environment)
+    store = store_of(environment)
     try:
         known = environment_state(environment.name, SqlJournal(store, environment.name, RealClock()).read())
     finally:
@@ -202,15 +215,29 @@ def forget(environment: Environment, reason: str, *, ports: Ports | None = None)
 
     Raises Occupied while a process works on the environment. Fencing tokens go on rising.
     """
-    if (environment.state / "journal.db").exists():
-        with _held(environment, ports or Ports()) as (_, _, journal):
+    if has_journal(environment):
+        with held(environment, ports or Ports(), False) as (_, _, journal):
             journal.append(FORGOTTEN, {"reason": reason}, "none")
 
 
-def open_journal(environment: Environment) -> SqlJournal:
-    """The environment's journal, to read and to verify."""
-    witness = Witness(environment.state / "journal.head")
-    return SqlJournal(_store(environment), environment.name, RealClock(), witness=witness)
+def sealed(environment: Environment, *, ports: Ports, take_over: bool = False, tell: Tell = _silent) -> RunState:
+    """The environment's journal, signed and left on the hosts once more, for what the last run's end could not reach; its state.
+
+    Raises BadInput when no run was started, or one is not over: its own end does it.
+    """
+    if not has_journal(environment):
+        raise BadInput(f"No run was ever started in {environment.name}; there is nothing to sign.")
+    with held(environment, ports, take_over) as (store, lease, journal):
+        last = _known(environment, journal).last
+        if last.run is None or last.open:
+            said = (
+                "no run was started since its hosts were made" if last.run is None else f"run {last.run} is not over, and its end does it"
+            )
+            raise BadInput(f"There is nothing to sign in {environment.name}: {said}.")
+        running = _continued(environment, store, lease, journal, last, ports, Pace(), tell, "")
+        _say_takeover(running)
+        closed(running)
+        return running.state
 
 
 def exit_code(state: RunState) -> int:
@@ -218,35 +245,6 @@ def exit_code(state: RunState) -> int:
     if state.outcome == "held" and state.held is not None and state.held.get("asked"):
         return 0
     return _EXIT[state.outcome]
-
-
-def _store(environment: Environment) -> Store:
-    return Store(environment.state / "journal.db")
-
-
-@contextlib.contextmanager
-def _held(environment: Environment, ports: Ports) -> Iterator[tuple[Store, Lease, SqlJournal]]:
-    """The environment, ours for as long as the block runs, with a journal that was checked."""
-    timing, store = ports.timing, _store(environment)
-    try:
-        lease = Lease.take(store, environment.name, clock=ports.clock, ttl_s=timing.lease_ttl_s, beat_s=timing.lease_beat_s)
-        witness = Witness(environment.state / "journal.head")
-        try:
-            journal = SqlJournal(store, environment.name, ports.clock, token=lambda: lease.token, witness=witness)
-            wrong = journal.verify()
-            if wrong:
-                raise Held(
-                    f"The journal of environment {environment.name} is not what was written: {wrong[0]}"
-                    f"{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. Nothing was changed; look at `./inv status` and the "
-                    f"hosts, and move {environment.state / 'journal.db'} away to begin a new one."
-                )
-            yield store, lease, journal
-        finally:
-            witness.close()
-            with contextlib.suppress(GoliveError):
-                lease.release()
-    finally:
-        store.close()
 
 
 def _known(environment: Environment, journal: SqlJournal) -> EnvironmentState:
@@ -302,13 +300,23 @@ def _start(
         **_controller(live),
     }
     live.append("run.started", data)
+    _say_takeover(live)
     if live.lease.took_over is not None:
         live.end_leftovers()
 
 
 def _resume(live: Live) -> None:
+    _say_takeover(live)
     live.append("run.resumed", _controller(live))
     live.end_leftovers()
+
+
+def _say_takeover(live: Live) -> None:
+    """Every takeover stands in the journal, also one whose process died before it could say so."""
+    for takeover in live.lease.taken_over:
+        live.append("lease.taken-over", takeover)
+    if live.lease.taken_over:
+        live.lease.journaled()
 
 
 def _controller(live: Live) -> JSON:
@@ -362,10 +370,10 @@ def _skip_to(live: Live, before: list[str]) -> None:
             live.append("stage.skipped", {"why": "the operator asked to go on from a later stage"}, name)
 
 
-def _asked(environment: Environment, request: int, ports: Ports) -> RunState | None:
-    """The state when the process that holds the run has gone back; None when it is gone and the request is ours to do."""
+def _asked(environment: Environment, request: int, ports: Ports, take_over: bool) -> RunState | None:
+    """The state when the process that holds the run has gone back; None when it is gone, or silent and to be replaced."""
     patience = time.monotonic() + ports.timing.answer_s
-    store = _store(environment)
+    store = store_of(environment, ports)
     try:
         while True:
             found = standing(environment)
@@ -373,9 +381,12 @@ def _asked(environment: Environment, request: int, ports: Ports) -> RunState | N
                 return None if found.last.open else found.last
             waiting = any(one.id == request for one in requests.pending(store, environment.name))
             if waiting and time.monotonic() > patience:
+                if take_over and found.holder.alive is None:
+                    return None
+                elsewhere = "" if found.holder.alive else " with --take-over"
                 raise Held(
                     f"{found.holder.sentence} holds environment {environment.name} and does not answer. If it hangs, end it "
-                    f"(`kill -9 {found.holder.process.pid}` on {found.holder.process.host}) and repeat the command."
+                    f"(`kill -9 {found.holder.process.pid}` on {found.holder.process.host}) and repeat the command{elsewhere}."
                 )
             time.sleep(ports.timing.look_s)
     finally:

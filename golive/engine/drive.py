@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from golive.engine.anchor import closed
 from golive.engine.loop import Aborted, Broken, Standstill, forward
 from golive.engine.ports import Trigger
 from golive.engine.rollback import back, begin
@@ -83,6 +84,7 @@ def drive(live: Live, book: Runbook | None, back_book: Runbook, until: str | Non
             raise
         finally:
             live.stop_watchers()
+            closed(live)
 
 
 def _fence_first(live: Live) -> None:
