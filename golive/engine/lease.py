@@ -156,6 +156,8 @@ class Lease:
 
     def advance(self) -> int:
         """Takes a new token for the same holder: whatever still runs under the old one is refused by hosts from now on."""
+        if self._lost:
+            self.ensure()
         with self._lock:
             wanted = self.token + 1
 
