@@ -15,6 +15,7 @@ from golive import environment
 from golive.errors import BadInput, GoliveError
 from golive.verbs.result import Result
 
+_TAKE_OVER = "replace a holder on another machine that is dead for certain: it has to stay silent for its whole ttl"
 _COMMON = {"json": "one JSON object on stdout", "debug": "show tracebacks"}
 
 
@@ -99,6 +100,7 @@ def destroy(_: Context, env: str = "", image: bool = False, json: bool = False, 
         "pace": "real or rehearsal",
         "from-stage": "leave out what comes before this stage",
         "until": "stop after this stage; the same command goes on later",
+        "take_over": _TAKE_OVER,
         **_COMMON,
     }
 )
@@ -109,12 +111,13 @@ def golive(
     pace: str = "",
     from_stage: str = "",
     until: str = "",
+    take_over: bool = False,
     json: bool = False,
     debug: bool = False,
 ) -> None:
     """Take a release to 100 % of traffic behind measured gates, or go on with the run that is not over."""
     options = {"release": release or None, "pace": pace or None, "from_stage": from_stage or None, "until_stage": until or None}
-    finish(lazily("golive", env, **options, quiet=json), as_json=json, debug=debug)
+    finish(lazily("golive", env, **options, take_over=take_over, quiet=json), as_json=json, debug=debug)
 
 
 @task(
@@ -127,10 +130,20 @@ def stage(_: Context, name: str, env: str = "", release: str = "", pace: str = "
     finish(lazily("golive", env, **options, quiet=json), as_json=json, debug=debug)
 
 
-@task(help={"env": "environment to work on", "reason": "why, for the journal and the report", "pace": "real or rehearsal", **_COMMON})
-def rollback(_: Context, env: str = "", reason: str = "", pace: str = "", json: bool = False, debug: bool = False) -> None:
+@task(
+    help={
+        "env": "environment to work on",
+        "reason": "why, for the journal and the report",
+        "pace": "real or rehearsal",
+        "take_over": _TAKE_OVER,
+        **_COMMON,
+    }
+)
+def rollback(
+    _: Context, env: str = "", reason: str = "", pace: str = "", take_over: bool = False, json: bool = False, debug: bool = False
+) -> None:
     """Send everything back to the incumbent, here or by the process that holds the run; exit 3 when done."""
-    finish(lazily("rollback", env, reason=reason, pace=pace or None, quiet=json), as_json=json, debug=debug)
+    finish(lazily("rollback", env, reason=reason, pace=pace or None, take_over=take_over, quiet=json), as_json=json, debug=debug)
 
 
 @task(help={"env": "environment to ask", "watch": "keep showing it", **_COMMON})
@@ -248,7 +261,63 @@ def wan(
     finish(lazily("wan", env, link=link or None, rtt=rtt, jitter=jitter, rate=rate, loss=loss), as_json=json, debug=debug)
 
 
+@task(
+    name="verify",
+    help={
+        "env": "environment whose journal is checked",
+        "anchors": "where heads were seen: hosts (and this machine), or file (this machine alone)",
+        "file": "an export to check instead; needs no environment",
+        "key": "file of public keys that are trusted, besides the environment's own",
+        "anchor": "SEQ:HASH that somebody noted; several with commas",
+        "superseded": "beginning of the identity of an earlier journal that was given up on purpose",
+        **_COMMON,
+    },
+)
+def journal_verify(
+    _: Context,
+    env: str = "",
+    anchors: str = "hosts",
+    file: str = "",
+    key: str = "",
+    anchor: str = "",
+    superseded: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Find any edit, reorder or cut of the journal; exit 0 only when it fits what hosts saw of it and its signatures."""
+
+    def alone() -> Result:
+        from golive.verbs import journal_verify as verb
+
+        return verb.journal_file_verify(file=file, key=key, anchor=anchor)
+
+    options = {"anchors": anchors, "file": file, "key": key, "anchor": anchor, "superseded": superseded}
+    finish(alone if file and not env else lazily("journal_verify", env, **options), as_json=json, debug=debug)
+
+
+@task(
+    name="show",
+    help={"env": "environment to read", "run": "one run alone", "kind": "one kind alone, as in step.outcome or step", **_COMMON},
+)
+def journal_show(_: Context, env: str = "", run: str = "", kind: str = "", json: bool = False, debug: bool = False) -> None:
+    """Print the journal's records."""
+    finish(lazily("journal_show", env, run=run, kind=kind), as_json=json, debug=debug)
+
+
+@task(name="export", help={"env": "environment to read", "out": "file to write; one below .golive by default", **_COMMON})
+def journal_export(_: Context, env: str = "", out: str = "", json: bool = False, debug: bool = False) -> None:
+    """Write the whole journal, its head and a signature into one file that can be checked anywhere."""
+    finish(lazily("journal_export", env, out=out), as_json=json, debug=debug)
+
+
+@task(name="anchor", help={"env": "environment whose last run is over", "take_over": _TAKE_OVER, **_COMMON})
+def journal_anchor(_: Context, env: str = "", take_over: bool = False, json: bool = False, debug: bool = False) -> None:
+    """Sign the journal and leave its head on the hosts once more, for those that were away when the run ended."""
+    finish(lazily("journal_anchor", env, take_over=take_over), as_json=json, debug=debug)
+
+
 namespace = Collection(
     *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule),
     Collection("lab", wan),
+    Collection("journal", journal_verify, journal_show, journal_export, journal_anchor),
 )

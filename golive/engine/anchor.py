@@ -70,6 +70,9 @@ def _leave(live: Live, *, look: bool) -> bool:
         hosts = sorted(host for host, finding in found.items() if finding.data.get("key") == word)
         if hosts:
             said[f"key_{word}"] = hosts
+    others = {journal for finding in found.values() for journal in finding.data.get("others", ())}
+    if others:
+        said["other_journals"] = sorted(others)
     live.append("journal.anchored", {**said, "hosts": sorted(found.keys() - missed.keys()), "missed": missed})
     return any(finding.found is Found.UNKNOWN for finding in found.values())
 

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-__all__ = ["FIELDS", "NOTHING_YET", "Head", "Record", "canonical", "digest", "plain", "wrong"]
+__all__ = ["EMPTY", "FIELDS", "NOTHING_YET", "Head", "Record", "canonical", "digest", "plain", "wrong"]
 
 JSON = dict[str, Any]
 
@@ -29,6 +29,10 @@ class Head:
 
     seq: int
     hash: str
+
+
+EMPTY = Head(0, NOTHING_YET)
+"""The head of a journal without records."""
 
 
 @dataclass(frozen=True)

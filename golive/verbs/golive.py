@@ -39,6 +39,7 @@ def golive(
     pace: str | None = None,
     from_stage: str | None = None,
     until_stage: str | None = None,
+    take_over: bool = False,
     quiet: bool = False,
 ) -> Result:
     """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over."""
@@ -62,12 +63,13 @@ def golive(
             ports=ports_of(env),
             from_stage=from_stage,
             until_stage=until_stage,
+            take_over=take_over,
             tell=tell,
         )
     return _result(env, state)
 
 
-def rollback(env: Environment, *, reason: str, pace: str | None = None, quiet: bool = False) -> Result:
+def rollback(env: Environment, *, reason: str, pace: str | None = None, take_over: bool = False, quiet: bool = False) -> Result:
     """Everything back on the incumbent, here or by the process that holds the run."""
     if not reason.strip():
         raise BadInput(f"A rollback needs a reason: ./inv rollback --env {env.name} --reason outage.")
@@ -77,7 +79,7 @@ def rollback(env: Environment, *, reason: str, pace: str | None = None, quiet: b
     speed = Pace.named(pace, env.policy) if pace else Pace()
     said = f"{reason} (by {getpass.getuser()}@{socket.gethostname()})"
     with _shown(env, quiet) as tell:
-        state = engine.rollback(env, back, reason=said, pace=speed, ports=ports_of(env), tell=tell)
+        state = engine.rollback(env, back, reason=said, pace=speed, ports=ports_of(env), take_over=take_over, tell=tell)
     return _result(env, state)
 
 
