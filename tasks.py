@@ -15,6 +15,7 @@ from golive import environment
 from golive.errors import BadInput, GoliveError
 from golive.verbs.result import Result
 
+_TAKE_OVER = "replace a holder on another machine that is dead for certain: it has to stay silent for its whole ttl"
 _COMMON = {"json": "one JSON object on stdout", "debug": "show tracebacks"}
 
 
@@ -102,6 +103,7 @@ def destroy(_: Context, env: str = "", image: bool = False, json: bool = False, 
         "until": "stop after this stage; the same command goes on later",
         "dry-run": "say what would happen, in order: Terraform's plan, Ansible's check mode, what gates ask; change nothing",
         "continue": "for timers: go on with a run that is due, else do nothing",
+        "take_over": _TAKE_OVER,
         **_COMMON,
     }
 )
@@ -114,6 +116,7 @@ def golive(
     until: str = "",
     dry_run: bool = False,
     continue_: bool = False,
+    take_over: bool = False,
     json: bool = False,
     debug: bool = False,
 ) -> None:
@@ -121,7 +124,7 @@ def golive(
     options: dict[str, Any] = {"release": release or None, "pace": pace or None, "from_stage": from_ or None, "until_stage": until or None}
     if dry_run:
         finish(lazily("dry_run", env, **options, going_on=continue_), as_json=json, debug=debug)
-    finish(lazily("golive", env, **options, going_on=continue_, quiet=json), as_json=json, debug=debug)
+    finish(lazily("golive", env, **options, going_on=continue_, take_over=take_over, quiet=json), as_json=json, debug=debug)
 
 
 @task(
@@ -140,14 +143,23 @@ def stage(_: Context, name: str, env: str = "", release: str = "", pace: str = "
         "reason": "why: outage, breach, corruption, degradation or security, or words of your own",
         "to": "incumbent; after a sign-off, an earlier version to take live again",
         "pace": "real or rehearsal",
+        "take_over": _TAKE_OVER,
         **_COMMON,
     }
 )
 def rollback(
-    _: Context, env: str = "", reason: str = "", to: str = "incumbent", pace: str = "", json: bool = False, debug: bool = False
+    _: Context,
+    env: str = "",
+    reason: str = "",
+    to: str = "incumbent",
+    pace: str = "",
+    take_over: bool = False,
+    json: bool = False,
+    debug: bool = False,
 ) -> None:
     """Send everything back to the incumbent, here or by the process that holds the run; exit 3 when done."""
-    finish(lazily("rollback", env, reason=reason, to=to, pace=pace or None, quiet=json), as_json=json, debug=debug)
+    options = {"reason": reason, "to": to, "pace": pace or None, "take_over": take_over}
+    finish(lazily("rollback", env, **options, quiet=json), as_json=json, debug=debug)
 
 
 @task(help={"env": "environment to work on", "reason": "why, for whoever finds the run standing", **_COMMON})
@@ -162,10 +174,20 @@ def resume(_: Context, env: str = "", reason: str = "", json: bool = False, debu
     finish(lazily("resume", env, reason=reason), as_json=json, debug=debug)
 
 
-@task(help={"env": "environment to work on", "reason": "why, for the journal and the report", "pace": "real or rehearsal", **_COMMON})
-def abort(_: Context, env: str = "", reason: str = "", pace: str = "", json: bool = False, debug: bool = False) -> None:
+@task(
+    help={
+        "env": "environment to work on",
+        "reason": "why, for the journal and the report",
+        "pace": "real or rehearsal",
+        "take_over": _TAKE_OVER,
+        **_COMMON,
+    }
+)
+def abort(
+    _: Context, env: str = "", reason: str = "", pace: str = "", take_over: bool = False, json: bool = False, debug: bool = False
+) -> None:
     """End the run now, whatever it waits for, by the whole way back when the candidate is on hosts; exit 4 when done."""
-    finish(lazily("abort", env, reason=reason, pace=pace or None, quiet=json), as_json=json, debug=debug)
+    finish(lazily("abort", env, reason=reason, pace=pace or None, take_over=take_over, quiet=json), as_json=json, debug=debug)
 
 
 @task(
@@ -296,6 +318,61 @@ def wan(
     finish(lazily("wan", env, link=link or None, rtt=rtt, jitter=jitter, rate=rate, loss=loss), as_json=json, debug=debug)
 
 
+@task(
+    name="verify",
+    help={
+        "env": "environment whose journal is checked",
+        "anchors": "where heads were seen: hosts (and this machine), or file (this machine alone)",
+        "file": "an export to check instead; needs no environment",
+        "key": "file of public keys that are trusted, besides the environment's own",
+        "anchor": "SEQ:HASH that somebody noted; several with commas",
+        "superseded": "beginning of the identity of an earlier journal that was given up on purpose",
+        **_COMMON,
+    },
+)
+def journal_verify(
+    _: Context,
+    env: str = "",
+    anchors: str = "hosts",
+    file: str = "",
+    key: str = "",
+    anchor: str = "",
+    superseded: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Find any edit, reorder or cut of the journal; exit 0 only when it fits what hosts saw of it and its signatures."""
+
+    def alone() -> Result:
+        from golive.verbs import journal_verify as verb
+
+        return verb.journal_file_verify(file=file, key=key, anchor=anchor)
+
+    options = {"anchors": anchors, "file": file, "key": key, "anchor": anchor, "superseded": superseded}
+    finish(alone if file and not env else lazily("journal_verify", env, **options), as_json=json, debug=debug)
+
+
+@task(
+    name="show",
+    help={"env": "environment to read", "run": "one run alone", "kind": "one kind alone, as in step.outcome or step", **_COMMON},
+)
+def journal_show(_: Context, env: str = "", run: str = "", kind: str = "", json: bool = False, debug: bool = False) -> None:
+    """Print the journal's records."""
+    finish(lazily("journal_show", env, run=run, kind=kind), as_json=json, debug=debug)
+
+
+@task(name="export", help={"env": "environment to read", "out": "file to write; one below .golive by default", **_COMMON})
+def journal_export(_: Context, env: str = "", out: str = "", json: bool = False, debug: bool = False) -> None:
+    """Write the whole journal, its head and a signature into one file that can be checked anywhere."""
+    finish(lazily("journal_export", env, out=out), as_json=json, debug=debug)
+
+
+@task(name="anchor", help={"env": "environment whose last run is over", "take_over": _TAKE_OVER, **_COMMON})
+def journal_anchor(_: Context, env: str = "", take_over: bool = False, json: bool = False, debug: bool = False) -> None:
+    """Sign the journal and leave its head on the hosts once more, for those that were away when the run ended."""
+    finish(lazily("journal_anchor", env, take_over=take_over), as_json=json, debug=debug)
+
+
 namespace = Collection(
     *(
         provision,
@@ -317,4 +394,5 @@ namespace = Collection(
         molecule,
     ),
     Collection("lab", wan),
+    Collection("journal", journal_verify, journal_show, journal_export, journal_anchor),
 )

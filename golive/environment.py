@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from golive import journal_url
 from golive.errors import BadInput
 
 __all__ = ["MARK", "ROOT", "Environment", "Settings", "known", "load", "state_root"]
@@ -51,6 +52,18 @@ class Settings(BaseModel):
     hosts_at_once: int = Field(default=50, ge=1)
     """Hosts that a play works on at the same time (Ansible's forks). Hosts that share a machine, as the lab's do, share its processors too:
     a play on all of them at once would slow down the traffic that they serve meanwhile."""
+    journal: str | None = None
+    """``postgresql://`` URL of the journal that several controllers share; ``.golive/<env>/journal.db`` when it is not given."""
+    journal_key: str | None = None
+    """SSH key that signs the journal, relative to the inventory; the public half alone when an agent holds it. The lab makes its own."""
+
+    @field_validator("journal")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else journal_url.checked(value, "as it is written")
+        except BadInput as error:
+            raise ValueError(error.message.rstrip(".")) from None
 
 
 class Environment(BaseModel):
@@ -72,6 +85,14 @@ class Environment(BaseModel):
         path = state_root() / self.name
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         return path
+
+    @property
+    def journal(self) -> Path | str:
+        """Where its journal is: a file of this controller's, or the URL of the database that controllers share."""
+        said = os.environ.get(journal_url.VARIABLE)
+        if said:
+            return journal_url.checked(said, f"${journal_url.VARIABLE}")
+        return self.settings.journal or self.state / "journal.db"
 
     @property
     def terraform_dir(self) -> Path:

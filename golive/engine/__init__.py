@@ -5,10 +5,12 @@ from golive.engine.api import (
     Standing,
     exit_code,
     forget,
+    has_journal,
     known_stages,
     live,
     open_journal,
     run,
+    sealed,
     standing,
     state,
 )
@@ -18,12 +20,13 @@ from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, Ste
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
 from golive.engine.operate import abort, pause, request_rollback, resume, rollback, unanswered
-from golive.engine.ports import Leftovers, Ports, Timing, Trigger, Watcher
+from golive.engine.ports import Anchor, Leftovers, Ports, Signature, Timing, Trigger, Watcher
 from golive.engine.process import Process
 
 __all__ = [
     "BACK",
     "REASONS",
+    "Anchor",
     "Due",
     "EnvironmentState",
     "Head",
@@ -35,6 +38,7 @@ __all__ = [
     "Record",
     "RunState",
     "Serving",
+    "Signature",
     "StageState",
     "Standing",
     "StepState",
@@ -48,6 +52,7 @@ __all__ = [
     "exit_code",
     "fold",
     "forget",
+    "has_journal",
     "known_stages",
     "live",
     "open_journal",
@@ -56,6 +61,7 @@ __all__ = [
     "resume",
     "rollback",
     "run",
+    "sealed",
     "standing",
     "state",
     "unanswered",

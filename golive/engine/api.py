@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
 
 from golive.engine import requests
+from golive.engine.anchor import closed
 from golive.engine.control import category_of
 from golive.engine.drive import drive
 from golive.engine.fold import FORGOTTEN, EnvironmentState, RunState, environment_state
-from golive.engine.journal import SqlJournal, Witness
+from golive.engine.holding import has_journal, held, open_journal, store_of
+from golive.engine.journal import SqlJournal
 from golive.engine.lease import Holder, Lease, holder
 from golive.engine.ports import Ports
 from golive.engine.running import Live
 from golive.engine.store import Store
 from golive.environment import Environment
-from golive.errors import BadInput, GoliveError, Held
+from golive.errors import BadInput
 from golive.runbook import Pace, RealClock, Runbook, parse_duration
 
 __all__ = [
@@ -27,10 +28,12 @@ __all__ = [
     "Standing",
     "exit_code",
     "forget",
+    "has_journal",
     "known_stages",
     "live",
     "open_journal",
     "run",
+    "sealed",
     "standing",
     "state",
 ]
@@ -82,6 +85,7 @@ def run(
     until_stage: str | None = None,
     reason: str = "",
     start: bool = True,
+    take_over: bool = False,
     tell: Tell = _silent,
 ) -> RunState:
     """Continues the environment's unfinished run, or starts one; returns its state when it stands or is over.
@@ -89,7 +93,7 @@ def run(
     An unfinished way back is finished, whatever was asked for. ``from_stage`` skips what comes before it; with
     ``until_stage`` the run is held after that stage, to be continued later; both the same: that stage alone. ``reason`` is why a run
     that is started here was asked for, where it is not the plain way forward. Without ``start`` none is started: the state of the last
-    one is returned when that is over.
+    one is returned when that is over. With ``take_over`` a holder on another machine that stays silent for its whole ttl is replaced.
 
     Raises:
         Occupied: another process holds the environment, or took it over.
@@ -98,7 +102,7 @@ def run(
     """
     names = known_stages(runbook, from_stage, until_stage)
     leave_after = _leave_after(environment)
-    with _held(environment, ports) as (store, lease, journal):
+    with held(environment, ports, take_over) as (store, lease, journal):
         known = _known(environment, journal)
         if known.last.open:
             running = _continued(environment, store, lease, journal, known.last, ports, pace, tell, load)
@@ -149,9 +153,9 @@ def state(environment: Environment) -> RunState:
 
 def standing(environment: Environment) -> Standing:
     """Incumbent, last run and holder of the environment. Only reads."""
-    if not (environment.state / "journal.db").exists():
+    if not has_journal(environment):
         return Standing(None, RunState(env=environment.name), None)
-    store = _store(environment)
+    store = store_of(environment)
     try:
         known = environment_state(environment.name, SqlJournal(store, environment.name, RealClock()).read())
         held_by = holder(store, environment.name)
@@ -163,9 +167,9 @@ def standing(environment: Environment) -> Standing:
 
 def live(environment: Environment) -> Serving | None:
     """What the environment's journal says is live: the candidate of the last run that was signed off; None before the first."""
-    if not (environment.state / "journal.db").exists():
+    if not has_journal(environment):
         return None
-    store = _store(environment)
+    store = store_of(environment)
     try:
         known = environment_state(environment.name, SqlJournal(store, environment.name, RealClock()).read())
     finally:
@@ -180,15 +184,29 @@ def forget(environment: Environment, reason: str, *, ports: Ports | None = None)
 
     Raises Occupied while a process works on the environment. Fencing tokens go on rising.
     """
-    if (environment.state / "journal.db").exists():
-        with _held(environment, ports or Ports()) as (_, _, journal):
+    if has_journal(environment):
+        with held(environment, ports or Ports(), False) as (_, _, journal):
             journal.append(FORGOTTEN, {"reason": reason}, "none")
 
 
-def open_journal(environment: Environment) -> SqlJournal:
-    """The environment's journal, to read and to verify."""
-    witness = Witness(environment.state / "journal.head")
-    return SqlJournal(_store(environment), environment.name, RealClock(), witness=witness)
+def sealed(environment: Environment, *, ports: Ports, take_over: bool = False, tell: Tell = _silent) -> RunState:
+    """The environment's journal, signed and left on the hosts once more, for what the last run's end could not reach; its state.
+
+    Raises BadInput when no run was started, or one is not over: its own end does it.
+    """
+    if not has_journal(environment):
+        raise BadInput(f"No run was ever started in {environment.name}; there is nothing to sign.")
+    with held(environment, ports, take_over) as (store, lease, journal):
+        last = _known(environment, journal).last
+        if last.run is None or last.open:
+            said = (
+                "no run was started since its hosts were made" if last.run is None else f"run {last.run} is not over, and its end does it"
+            )
+            raise BadInput(f"There is nothing to sign in {environment.name}: {said}.")
+        running = _continued(environment, store, lease, journal, last, ports, Pace(), tell, "")
+        _say_takeover(running)
+        closed(running)
+        return running.state
 
 
 def exit_code(state: RunState) -> int:
@@ -196,35 +214,6 @@ def exit_code(state: RunState) -> int:
     if state.outcome == "held" and state.held is not None and (state.held.get("asked") or state.held.get("waiting_until")):
         return 0
     return _EXIT[state.outcome]
-
-
-def _store(environment: Environment) -> Store:
-    return Store(environment.state / "journal.db")
-
-
-@contextlib.contextmanager
-def _held(environment: Environment, ports: Ports) -> Iterator[tuple[Store, Lease, SqlJournal]]:
-    """The environment, ours for as long as the block runs, with a journal that was checked."""
-    timing, store = ports.timing, _store(environment)
-    try:
-        lease = Lease.take(store, environment.name, clock=ports.clock, ttl_s=timing.lease_ttl_s, beat_s=timing.lease_beat_s)
-        witness = Witness(environment.state / "journal.head")
-        try:
-            journal = SqlJournal(store, environment.name, ports.clock, token=lambda: lease.token, witness=witness)
-            wrong = journal.verify()
-            if wrong:
-                raise Held(
-                    f"The journal of environment {environment.name} is not what was written: {wrong[0]}"
-                    f"{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. Nothing was changed; look at `./inv status` and the "
-                    f"hosts, and move {environment.state / 'journal.db'} away to begin a new one."
-                )
-            yield store, lease, journal
-        finally:
-            witness.close()
-            with contextlib.suppress(GoliveError):
-                lease.release()
-    finally:
-        store.close()
 
 
 def _known(environment: Environment, journal: SqlJournal) -> EnvironmentState:
@@ -282,13 +271,23 @@ def _start(
         **_controller(live),
     }
     live.append("run.started", data)
+    _say_takeover(live)
     if live.lease.took_over is not None:
         live.end_leftovers()
 
 
 def _resume(live: Live) -> None:
+    _say_takeover(live)
     live.append("run.resumed", _controller(live))
     live.end_leftovers()
+
+
+def _say_takeover(live: Live) -> None:
+    """Every takeover stands in the journal, also one whose process died before it could say so."""
+    for takeover in live.lease.taken_over:
+        live.append("lease.taken-over", takeover)
+    if live.lease.taken_over:
+        live.lease.journaled()
 
 
 def _controller(live: Live) -> JSON:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
+from golive.engine.anchor import closed
 from golive.engine.loop import Aborted, Broken, Standstill, forward
 from golive.engine.ports import Trigger
 from golive.engine.rollback import back, begin
@@ -96,6 +97,7 @@ def drive(
             raise
         finally:
             live.stop_watchers()
+            closed(live)
 
 
 def _decided(live: Live) -> Trigger | None:

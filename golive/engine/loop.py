@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from golive.engine.anchor import anchored
 from golive.engine.ports import Trigger
 from golive.engine.running import Breach, Live
 from golive.engine.step import Done, Unknown, perform
@@ -91,6 +92,7 @@ def _stage(live: Live, stage: Stage, due: datetime | None, leave_after: timedelt
             _step(live, stage, step)
     live.append("stage.done", {}, stage.name)
     live.stage_deadline = None
+    anchored(live)
 
 
 def _leaves(live: Live, due: datetime, leave_after: timedelta | None) -> bool:

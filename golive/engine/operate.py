@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from golive.engine import control, requests
-from golive.engine.api import Tell, _continued, _held, _known, _resume, _silent, _store, standing
+from golive.engine.api import Tell, _continued, _known, _resume, _silent, standing
 from golive.engine.drive import drive
 from golive.engine.fold import RunState
+from golive.engine.holding import has_journal, held, store_of
 from golive.engine.journal import SqlJournal
 from golive.engine.ports import Ports
 from golive.engine.running import Live
@@ -26,11 +27,19 @@ _REFUSALS = ("request.refused", "rollback.refused")
 
 
 def rollback(
-    environment: Environment, rollback_runbook: Runbook, *, reason: str, pace: Pace, ports: Ports, tell: Tell = _silent
+    environment: Environment,
+    rollback_runbook: Runbook,
+    *,
+    reason: str,
+    pace: Pace,
+    ports: Ports,
+    take_over: bool = False,
+    tell: Tell = _silent,
 ) -> RunState:
     """Takes the environment's unfinished run back; returns its state when that is done or stands still.
 
-    When a live process holds the run, it is asked to go back and watched until it has; when it died, this process does it.
+    When a live process holds the run, it is asked to go back and watched until it has; when it died, this process does it. With
+    ``take_over`` also for one on another machine that does not take the request and stays silent for its whole ttl.
 
     Raises:
         BadInput: there is nothing to go back from.
@@ -41,10 +50,19 @@ def rollback(
         raise BadInput("A rollback needs a reason: `./inv rollback --env ENV --reason outage`.")
     _can_go_back(environment, standing(environment).last)
     data = {"category": control.category_of(reason)}
-    return _ended(environment, "rollback", reason, data, rollback_runbook, pace, ports, tell)
+    return _ended(environment, "rollback", reason, data, rollback_runbook, pace, ports, tell, take_over=take_over)
 
 
-def abort(environment: Environment, rollback_runbook: Runbook, *, reason: str, pace: Pace, ports: Ports, tell: Tell = _silent) -> RunState:
+def abort(
+    environment: Environment,
+    rollback_runbook: Runbook,
+    *,
+    reason: str,
+    pace: Pace,
+    ports: Ports,
+    take_over: bool = False,
+    tell: Tell = _silent,
+) -> RunState:
     """Ends the environment's unfinished run, whatever it waits for; returns its state when that is done or stands still.
 
     With something of the candidate on hosts it goes the whole way back first. A run that is on its way back already finishes that.
@@ -65,7 +83,7 @@ def abort(environment: Environment, rollback_runbook: Runbook, *, reason: str, p
             f"`./inv golive --env {environment.name}`, then take an earlier release live again with "
             f"`./inv rollback --env {environment.name} --to VERSION`."
         )
-    return _ended(environment, "abort", reason, {}, rollback_runbook, pace, ports, tell)
+    return _ended(environment, "abort", reason, {}, rollback_runbook, pace, ports, tell, take_over=take_over)
 
 
 def pause(environment: Environment, *, reason: str, ports: Ports) -> RunState:
@@ -102,9 +120,9 @@ def request_rollback(environment: Environment, reason: str, *, clock: Clock | No
 
 def unanswered(environment: Environment) -> bool:
     """Whether something was asked of the environment's run that no process took."""
-    if not (environment.state / "journal.db").exists():
+    if not has_journal(environment):
         return False
-    store = _store(environment)
+    store = store_of(environment)
     try:
         return any(request.kind != "pause" for request in requests.pending(store, environment.name))
     finally:
@@ -113,7 +131,7 @@ def unanswered(environment: Environment) -> bool:
 
 def _ask(environment: Environment, last: RunState, kind: str, reason: str, data: Mapping[str, Any], clock: Clock) -> int:
     """Leaves a request about the run ``last``, and no other."""
-    store = _store(environment)
+    store = store_of(environment)
     try:
         about = {"run": last.run} if last.open else {}
         return requests.ask(store, environment.name, kind, reason, clock, {**data, **about})
@@ -121,15 +139,26 @@ def _ask(environment: Environment, last: RunState, kind: str, reason: str, data:
         store.close()
 
 
-def _ended(environment: Environment, kind: str, reason: str, data: JSON, book: Runbook, pace: Pace, ports: Ports, tell: Tell) -> RunState:
+def _ended(
+    environment: Environment,
+    kind: str,
+    reason: str,
+    data: JSON,
+    book: Runbook,
+    pace: Pace,
+    ports: Ports,
+    tell: Tell,
+    *,
+    take_over: bool,
+) -> RunState:
     """The state of the run when the request was followed to its end: by its process, or, when there is none, by this one."""
     found = standing(environment)
     request = _ask(environment, found.last, kind, reason, data, ports.clock)
     if found.holder is not None:
-        result = _followed(environment, request, ports, to_the_end=True)
+        result = _followed(environment, request, ports, to_the_end=True, take_over=take_over)
         if result is not None:
             return _heard(result, found.last, request, kind)
-    with _held(environment, ports) as (store, lease, journal):
+    with held(environment, ports, take_over) as (store, lease, journal):
         known = _known(environment, journal)
         if not known.last.open:
             return _heard(known.last, found.last, request, kind)
@@ -149,16 +178,17 @@ def _settled(environment: Environment, kind: str, reason: str, ports: Ports) -> 
     _open(environment, found.last, kind)
     request = _ask(environment, found.last, kind, reason, {}, ports.clock)
     if found.holder is not None:
-        result = _followed(environment, request, ports, to_the_end=False)
+        result = _followed(environment, request, ports, to_the_end=False, take_over=False)
         if result is not None:
             return result
-    with _held(environment, ports) as (store, lease, journal):
+    with held(environment, ports, take_over=False) as (store, lease, journal):
         known = _known(environment, journal)
         _open(environment, known.last, kind)
         live: Live = _continued(environment, store, lease, journal, known.last, ports, Pace(), _silent, "")
         control.take(live)
         refusal = _refusal(environment, store, live.state, request)
-        if refusal is not None:
+        by_another = kind == "resume" and known.last.paused and not live.state.paused  # asked earlier, taken with ours
+        if refusal is not None and not by_another:
             raise refusal
         return live.state
 
@@ -188,15 +218,16 @@ def _can_go_back(environment: Environment, last: RunState) -> None:
         )
 
 
-def _followed(environment: Environment, request: int, ports: Ports, *, to_the_end: bool) -> RunState | None:
+def _followed(environment: Environment, request: int, ports: Ports, *, to_the_end: bool, take_over: bool) -> RunState | None:
     """The state when the process that holds the run has followed the request (``to_the_end``: until it works on the run no more); None
     when it is gone and the request is ours to do. Raises Held when it refused, or does not answer."""
     patience = time.monotonic() + ports.timing.answer_s
-    store = _store(environment)
+    store = store_of(environment)
     try:
         while True:
-            found = standing(environment)
+            # In this order: a request that is seen as taken stands in the journal that is read after it.
             waiting = any(one.id == request for one in requests.pending(store, environment.name))
+            found = standing(environment)
             if not waiting:
                 refusal = _refusal(environment, store, found.last, request)
                 if refusal is not None:
@@ -206,11 +237,12 @@ def _followed(environment: Environment, request: int, ports: Ports, *, to_the_en
             if found.holder is None:
                 return None if found.last.open else found.last
             if waiting and time.monotonic() > patience:
-                if found.holder.alive is None:
+                if take_over and found.holder.alive is None:
                     return None  # on another machine: whether it still beats is told when its lease is asked for
+                elsewhere = "" if found.holder.alive else " with --take-over"
                 raise Held(
                     f"{found.holder.sentence} holds environment {environment.name} and does not answer. If it hangs, end it "
-                    f"(`kill -9 {found.holder.process.pid}` on {found.holder.process.host}) and repeat the command."
+                    f"(`kill -9 {found.holder.process.pid}` on {found.holder.process.host}) and repeat the command{elsewhere}."
                 )
             time.sleep(ports.timing.look_s)
     finally:

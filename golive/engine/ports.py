@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from golive.actions.port import Action, Findings, StepContext, registered
+from golive.engine.chain import Head
 from golive.engine.leftovers import LocalLeftovers
 from golive.engine.process import Process
 from golive.runbook.clock import Clock, RealClock
 
-__all__ = ["Leftovers", "Ports", "Timing", "Trigger", "Watcher"]
+__all__ = ["Anchor", "Leftovers", "Ports", "Signature", "Timing", "Trigger", "Watcher"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,36 @@ class Timing:
     lease_beat_s: float = 2.0
     answer_s: float = 30.0
     """How long a live process may take to accept a request."""
+    anchor_s: float = 20.0
+    """How long the hosts may take to take the journal's head; the run goes on without those that did not."""
+    anchor_attempts: int = 3
+    """How often it is left on the hosts at the end of a run."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The head of a journal as it is left on hosts: whoever changes the journal later cannot change it there as well."""
+
+    env: str
+    journal: str
+    """Hash of the journal's first record: tells it from another journal of the same environment."""
+    run: str
+    token: int
+    head: Head
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Somebody's word for a head."""
+
+    key: str
+    """Public half of the key that signed, as in ``ssh-ed25519 AAAA...``."""
+    text: str
+    """Armored, as ``ssh-keygen -Y sign`` writes it."""
+
+
+def _no_anchors(anchor: Anchor) -> Findings:
+    return {}
 
 
 def _nothing_to_fence(token: int, run: str) -> Findings:
@@ -94,6 +125,10 @@ class Ports:
     """``fence(token, run)`` raises the token on every host: DONE or UNKNOWN per host; nothing when there are no hosts yet."""
     leftovers: Leftovers = field(default_factory=LocalLeftovers)
     watchers: Sequence[Watcher] = ()
+    anchor: Callable[[Anchor], Findings] = _no_anchors
+    """Leaves the journal's head on every host: DONE, ABSENT (the host's dwcp-host is too old) or UNKNOWN per host."""
+    sign: Callable[[bytes], Signature] | None = None
+    """Signs with the journal's key; None when runs are not signed."""
     clock: Clock = field(default_factory=RealClock)
     actions: Mapping[str, Action] = field(default_factory=registered)
     timing: Timing = field(default_factory=Timing)

@@ -56,6 +56,12 @@ class Process:
             return None
         return started(self.pid) == self.start
 
+    @property
+    def rebooted(self) -> bool:
+        """Whether its machine has the names of this one and another boot: this machine before it was restarted, or a clone of it."""
+        host, machine, boot, _ = here()
+        return (self.host, self.machine) == (host, machine) and self.boot != boot
+
 
 def started(pid: int) -> int | None:
     """Start time of the live process ``pid``; None when there is none or it is a zombie."""

@@ -32,6 +32,7 @@ class Request:
 def ask(store: Store, env: str, kind: str, reason: str, clock: Clock, data: Mapping[str, Any] | None = None) -> int:
     """Leaves a request for whoever holds ``env``; returns its id."""
     at = clock.now().isoformat(timespec="microseconds")
+    reason = reason.encode("utf-8", "replace").decode()  # what a shell passes on may be no text that a database takes
     values = {"env": env, "kind": kind, "reason": reason, "owner": owner(), "at": at, "data": json.dumps(dict(data or {}))}
     with store.writing() as connection:
         key = connection.execute(sa.insert(requests).values(**values)).inserted_primary_key
@@ -41,12 +42,11 @@ def ask(store: Store, env: str, kind: str, reason: str, clock: Clock, data: Mapp
 def pending(store: Store, env: str) -> list[Request]:
     """Requests that no run has taken, oldest first."""
     query = sa.select(requests).where(requests.c.env == env, requests.c.taken.is_(None)).order_by(requests.c.id)
-    with store.reading() as connection:
-        rows = list(connection.execute(query))
+    rows = store.read(lambda connection: list(connection.execute(query)))
     return [Request(row.id, row.kind, row.reason, row.owner, row.at, json.loads(row.data or "{}")) for row in rows]
 
 
 def taken(store: Store, env: str, ids: list[int], run: str) -> None:
     """Marks requests as taken by ``run``. Called after the journal has them, so that none is lost; one taken twice does no harm."""
-    with store.writing() as connection:
-        connection.execute(sa.update(requests).where(requests.c.env == env, requests.c.id.in_(ids)).values(taken=run))
+    marked = sa.update(requests).where(requests.c.env == env, requests.c.id.in_(ids)).values(taken=run)
+    store.write(lambda connection: connection.execute(marked))

@@ -13,6 +13,8 @@ from typing import Any
 
 from golive.actions.port import Finding, Findings, Found, StepContext, StepStopped, Stop
 from golive.engine import control
+from golive.engine.chain import plain
+from golive.engine.confidential import cleaned
 from golive.engine.fold import RunState, advance
 from golive.engine.interruptions import Breach, Interrupted
 from golive.engine.journal import Journal, Record, SecretRefused
@@ -27,7 +29,9 @@ __all__ = ["Breach", "Interrupted", "Live"]
 
 JSON = dict[str, Any]
 
-_ENGINES_OWN = ("run.", "stage.", "step.", "rollback.", "request.", "process.", "fence", "trigger", "bug", "leftovers")
+_ENGINES_OWN = (
+    *("run.", "stage.", "step.", "rollback.", "request.", "process.", "lease.", "journal.", "fence", "trigger", "bug", "leftovers"),
+)
 """Beginnings of kinds that only the engine writes."""
 
 
@@ -63,9 +67,19 @@ class Live:
         return str(self.env.name)
 
     def append(self, kind: str, data: Mapping[str, Any], stage: str | None = None, step: str | None = None) -> Record:
-        """Journals one record and takes it into the state; durable when it returns."""
+        """Journals one record and takes it into the state; durable when it returns.
+
+        A record of the engine's own is never lost over what a host or an action said in it: what looks like a secret is taken out, and
+        the record says where. A fact of an action's own is refused: without a part of it, it may say something else.
+        """
         with self._lock:
-            record = self.journal.append(kind, data, self.run, stage, step)
+            try:
+                record = self.journal.append(kind, data, self.run, stage, step)
+            except SecretRefused:
+                if not kind.startswith(_ENGINES_OWN):
+                    raise
+                clean, removed = cleaned(plain(data))
+                record = self.journal.append(kind, {**clean, "removed": removed}, self.run, stage, step)
             self.take(record)
         self.say(kind, {**record.data, "stage": stage, "step": step})
         return record
@@ -85,7 +99,7 @@ class Live:
         text = "".join(traceback.format_exception(error))[-8000:]
         try:
             self.append("bug", {"error": f"{type(error).__name__}: {error}", "traceback": text}, stage, step)
-        except (TypeError, ValueError, SecretRefused):
+        except (TypeError, ValueError):
             self.append("bug", {"error": type(error).__name__}, stage, step)
 
     def context(self, stage: str, step: str, params: Mapping[str, Any], attempt: int) -> tuple[StepContext, Callable[[], None]]:

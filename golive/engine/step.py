@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from golive.actions.port import Action, Finding, Findings, Found, Outcome, Reach, StepContext, StepStopped
-from golive.engine.journal import SecretRefused
 from golive.engine.running import Breach, Interrupted, Live
 from golive.engine.supervise import TimedOut, supervised
 from golive.errors import BadInput, GoliveError, Occupied
@@ -205,7 +204,7 @@ class _Attempt:
         verdict, summary = outcome.verdict, outcome.summary
         try:
             self.live.append("step.outcome", data, self.stage, self.step.id)
-        except (SecretRefused, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             self.bug = True
             verdict, summary = Verdict.ERROR, f"the outcome of {self.step.uses} cannot be journaled: {error}"
             cleaned = {**data, "verdict": verdict.value, "summary": summary, "targets": {}, "data": {}}

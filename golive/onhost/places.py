@@ -30,6 +30,14 @@ class Places:
         return self.state / "effects.jsonl"
 
     @property
+    def anchors(self) -> Path:
+        return self.state / "anchors.jsonl"
+
+    @property
+    def journal_keys(self) -> Path:
+        return self.state / "journal-keys.json"
+
+    @property
     def gateway(self) -> Path:
         return self.root / "var/lib/dwcp/gateway"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from golive import actions
+from golive import actions, audit
 from golive.actions._https import client, get
 from golive.actions._traffic import TTL_S, traffic
 from golive.actions._world import command, world
@@ -30,6 +30,8 @@ def ports_of(env: Environment) -> Ports:
         fleet=lambda: read_fleet(env),
         fence=lambda token, run: _fence(env, token, run),
         watchers=(BeatWatcher(), AlertWatcher()),
+        anchor=lambda anchor: audit.leave(env, anchor),
+        sign=lambda message: audit.sign(env, message),
         actions=registered(),
     )
 

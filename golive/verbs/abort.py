@@ -12,11 +12,11 @@ from golive.verbs.result import Result
 __all__ = ["abort"]
 
 
-def abort(env: Environment, *, reason: str, pace: str | None = None, quiet: bool = False) -> Result:
+def abort(env: Environment, *, reason: str, pace: str | None = None, take_over: bool = False, quiet: bool = False) -> Result:
     """Ends the run, here or by the process that holds it; what of the candidate is on hosts goes the whole way back first."""
     if not reason.strip():
         raise BadInput(f"An abort needs a reason: ./inv abort --env {env.name} --reason WHY.")
     back, speed = way_back(env, pace)
     with shown(env, quiet=quiet) as tell:
-        state = engine.abort(env, back, reason=signed(reason), pace=speed, ports=ports_of(env), tell=tell)
+        state = engine.abort(env, back, reason=signed(reason), pace=speed, ports=ports_of(env), take_over=take_over, tell=tell)
     return ended(env, state)

@@ -32,6 +32,7 @@ def golive(
     from_stage: str | None = None,
     until_stage: str | None = None,
     going_on: bool = False,
+    take_over: bool = False,
     quiet: bool = False,
 ) -> Result:
     """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over.
@@ -71,6 +72,7 @@ def golive(
                 from_stage=from_stage,
                 until_stage=until_stage,
                 start=not going_on,
+                take_over=take_over,
                 tell=tell,
             )
         except Occupied as error:

@@ -21,7 +21,7 @@ def report(env: Environment, *, run: str | None = None) -> Result:
 
     Raises BadInput when there is no such run. A journal whose chain is broken is reported all the same, and called that.
     """
-    if not (env.state / "journal.db").exists():
+    if not engine.has_journal(env):
         raise BadInput(f"No run was ever started in {env.name}; `./inv golive --env {env.name}` starts one.")
     journal = engine.open_journal(env)
     every = journal.read()

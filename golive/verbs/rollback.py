@@ -15,7 +15,9 @@ from golive.views.view import version_of
 __all__ = ["rollback"]
 
 
-def rollback(env: Environment, *, reason: str, to: str = "incumbent", pace: str | None = None, quiet: bool = False) -> Result:
+def rollback(
+    env: Environment, *, reason: str, to: str = "incumbent", pace: str | None = None, take_over: bool = False, quiet: bool = False
+) -> Result:
     """Everything back on the incumbent, here or by the process that holds the run; ``to`` an earlier release once a run was signed off.
 
     Raises BadInput for an empty reason, a release that the run cannot go back to, or one that was never live.
@@ -41,7 +43,7 @@ def rollback(env: Environment, *, reason: str, to: str = "incumbent", pace: str 
             f"To take an earlier release live again: `./inv rollback --env {env.name} --to {version_of(standing.earlier[0])} --reason ...`."
         )
     with shown(env, quiet=quiet) as tell:
-        state = engine.rollback(env, back, reason=signed(reason), pace=speed, ports=ports_of(env), tell=tell)
+        state = engine.rollback(env, back, reason=signed(reason), pace=speed, ports=ports_of(env), take_over=take_over, tell=tell)
     return ended(env, state)
 
 

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import event
 
 from engine_world import KILLED, forked
-from golive.engine.journal import Head, SecretRefused, SqlJournal, Witness, _digest, canonical
+from golive.engine.chain import digest
+from golive.engine.journal import Head, SecretRefused, SqlJournal, Witness, canonical
 from golive.engine.lease import Lease
 from golive.engine.store import Store
 from golive.errors import Held, Occupied
@@ -88,12 +89,12 @@ def test_an_edit_with_its_hash_made_anew_is_found_by_the_next_record_or_the_witn
     kept.fill()
     for seq, expected in ((3, "record 4 does not follow record 3"), (6, "record 6 is not the one that was seen")):
         record = kept.journal.read()[seq - 1]
-        digest = _digest(
+        forged = digest(
             "sim", seq, record.at, record.run, "forged", record.stage, record.step, record.token, canonical(record.data), record.prev
         )
         connection = sqlite3.connect(kept.path)
         connection.execute("DROP TRIGGER IF EXISTS records_keep_update")
-        connection.execute("UPDATE records SET kind = 'forged', hash = ? WHERE seq = ?", (digest, seq))
+        connection.execute("UPDATE records SET kind = 'forged', hash = ? WHERE seq = ?", (forged, seq))
         connection.commit()
         connection.close()
         assert any(expected in said for said in kept.journal.verify())

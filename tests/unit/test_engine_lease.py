@@ -77,7 +77,7 @@ def test_a_pid_that_was_reused_does_not_keep_the_dead_alive(store):
 
 def test_a_machine_that_booted_anew_holds_nothing(store):
     Lease.take(store, "sim").abandon()
-    _set(store, boot="another-boot")
+    _set(store, boot="another-boot", ttl_s=0.5)
     Lease.take(store, "sim").release()
 
 
@@ -115,24 +115,74 @@ def test_a_stopped_process_of_this_machine_is_alive_however_old_its_beat(store):
     Lease.take(store, "sim").release()
 
 
-def test_another_host_is_replaced_only_after_its_lease_ran_out(store):
-    clock = FakeClock()
+def _elsewhere(store: Store, clock: FakeClock) -> None:
     Lease.take(store, "sim", clock=clock, ttl_s=30).abandon()
     _set(store, host="elsewhere", machine="other")
-    with pytest.raises(Occupied, match="not on this machine"):
+
+
+def test_another_host_is_replaced_only_by_hand_and_after_it_was_silent_for_its_whole_ttl(store):
+    clock = FakeClock()
+    _elsewhere(store, clock)
+    clock.advance(86400)
+    with pytest.raises(Occupied, match=r"elsewhere.*not on this machine.*--take-over.*30 s"):
         Lease.take(store, "sim", clock=clock)
-    clock.advance(31)
-    lease = Lease.take(store, "sim", clock=clock)
+    before = clock.monotonic()
+    lease = Lease.take(store, "sim", clock=clock, take_over=True)
+    assert clock.monotonic() - before >= 30
     assert lease.took_over.process.host == "elsewhere"
+    [said] = lease.taken_over
+    assert (said["from"]["host"], said["who"]["pid"], said["who"]["token"]) == ("elsewhere", os.getpid(), 2)
+    assert said["why"] == "silent for 30 s, and taken over by hand"
     lease.release()
 
 
-@pytest.mark.parametrize("seconds", [86400, -86400])
-def test_a_jump_of_our_clock_does_not_make_a_beating_holder_dead(store, seconds):
+def test_a_takeover_is_said_until_it_was_journaled_however_many_processes_die_before(store):
+    clock = FakeClock()
+    _elsewhere(store, clock)
+    assert forked(lambda: (Lease.take(store, "sim", clock=clock, take_over=True), os._exit(KILLED))) == KILLED
+    lease = Lease.take(store, "sim")
+    assert [said["from"]["host"] for said in lease.taken_over] == ["elsewhere", lease.taken_over[0]["who"]["host"]]
+    assert lease.taken_over[1]["why"] == "dead on this machine"
+    lease.journaled()
+    lease.release()
+    assert Lease.take(store, "sim").taken_over == []
+
+
+@pytest.mark.parametrize("theirs", [0, 3600, -3600])
+@pytest.mark.parametrize("ours", [0, 3600, -3600])
+def test_a_jump_of_either_clock_does_not_make_a_beating_holder_dead_nor_a_silent_one_immortal(store, ours, theirs):
+    clock = FakeClock()
+    _elsewhere(store, clock)
+    _set(store, beat_at=clock.now().timestamp() + theirs)
+    clock.jump(ours)
+
+    class Beating(FakeClock):
+        slept = 0.0
+
+        def sleep(self, seconds: float, should_stop=lambda: False) -> bool:
+            self.slept += seconds
+            if self.slept > 25:  # it may well have been stopped for a while
+                connection = sqlite3.connect(store.path)
+                connection.execute("UPDATE leases SET beats = beats + 1")
+                connection.commit()
+                connection.close()
+            return super().sleep(seconds, should_stop)
+
+    with pytest.raises(Occupied, match=r"elsewhere.*it beat while it was looked at"):
+        Lease.take(store, "sim", clock=Beating(clock.now()), take_over=True)
+
+    class Jumping(FakeClock):
+        def sleep(self, seconds: float, should_stop=lambda: False) -> bool:
+            self.jump(ours or 3600)
+            return super().sleep(seconds, should_stop)
+
+    Lease.take(store, "sim", clock=Jumping(clock.now()), take_over=True).release()
+
+
+def test_a_clone_of_this_machine_that_beats_is_not_taken_for_this_machine_before_its_boot(store):
     clock = FakeClock()
     Lease.take(store, "sim", clock=clock, ttl_s=30).abandon()
-    _set(store, host="elsewhere", machine="other")
-    clock.jump(seconds)
+    _set(store, boot="another-boot")
 
     class Beating(FakeClock):
         def sleep(self, seconds: float, should_stop=lambda: False) -> bool:
@@ -140,10 +190,11 @@ def test_a_jump_of_our_clock_does_not_make_a_beating_holder_dead(store, seconds)
             connection.execute("UPDATE leases SET beats = beats + 1")
             connection.commit()
             connection.close()
-            return True
+            return super().sleep(seconds, should_stop)
 
-    with pytest.raises(Occupied, match="elsewhere"):
-        Lease.take(store, "sim", clock=Beating(clock.now()))
+    with pytest.raises(Occupied, match="beat while"):
+        Lease.take(store, "sim", clock=Beating())
+    Lease.take(store, "sim", clock=FakeClock()).release()
 
 
 def test_another_pid_namespace_on_this_machine_is_not_ours_to_judge(store):
@@ -152,6 +203,22 @@ def test_another_pid_namespace_on_this_machine_is_not_ours_to_judge(store):
     _set(store, namespace="pid:[1]", pid_start=1)
     with pytest.raises(Occupied):
         Lease.take(store, "sim", clock=clock)
+
+
+def test_a_holder_that_could_not_beat_for_its_ttl_and_was_not_replaced_holds_on(store):
+    """What a process finds after it was stopped for a minute."""
+    lease = Lease.take(store, "sim", ttl_s=0.2, beat_s=60)
+    end = time.monotonic() + 5
+    while not lease._late:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert lease.lost == ""
+    lease.ensure()
+    _set(store, token=9)
+    while not lease._late:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert lease.lost == "another process took it over"
 
 
 def test_a_holder_that_was_replaced_notices_before_its_next_effect_and_by_itself(store):

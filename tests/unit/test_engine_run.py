@@ -413,17 +413,29 @@ def test_stages_wait_for_their_time_in_the_journal_and_a_jump_of_the_clock_short
     assert clock.monotonic() - begun < 86400 + 2 * 3600 + 1200
 
 
-def test_an_outcome_with_a_private_key_in_it_never_reaches_the_journal(world):
+def test_a_private_key_in_an_outcome_never_reaches_the_journal_and_the_outcome_is_not_lost_over_it(world):
     kinds = actions(world)
 
     def leaks(ctx: StepContext, todo: object) -> Outcome:
-        return Outcome(Verdict.PASS, "made", {"pem": "-----BEGIN OPENSSH PRIVATE KEY-----\nabc"})
+        return Outcome(Verdict.PASS, "made by AKIAIOSFODNN7EXAMPLE", {"pem": "-----BEGIN OPENSSH PRIVATE KEY-----\nabc", "n": 7})
 
     kinds["sim.base"].apply = leaks
     state = go(world, ports={"actions": kinds})
-    assert state.outcome == "failed"
-    assert all(b"OPENSSH PRIVATE" not in path.read_bytes() for path in (world.directory / "sim").glob("journal*"))
-    assert "private key" in state.steps["prepare/base"].summary
+    assert state.outcome == "succeeded"
+    kept = b"".join(path.read_bytes() for path in (world.directory / "sim").glob("journal*"))
+    assert b"OPENSSH PRIVATE" not in kept and b"AKIAIOSF" not in kept
+    assert state.steps["prepare/base"].summary == "made by (removed: an AWS access key)"
+    [record] = [record for record in _records("step.outcome") if record.step == "base"]
+    assert record.data["data"] == {"n": 7, "pem": "(removed: a private key)"}
+    assert record.data["removed"] == ["data.summary looks like an AWS access key", "data.data.pem looks like a private key"]
+
+
+def test_a_fact_of_an_action_with_a_secret_in_it_is_refused_and_the_step_says_so(world):
+    world.during["base"] = lambda ctx: ctx.note("seen", {"header": "Authorization: Bearer abcdefgh12345678"})
+    state = go(world)
+    assert state.outcome == "held"
+    assert "data.header looks like an authorization" in state.steps["prepare/base"].summary
+    assert _records("seen") == []
 
 
 def test_a_controller_stopped_beyond_its_lease_changes_nothing_more(world):
