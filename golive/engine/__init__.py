@@ -1,5 +1,6 @@
 """What a run does: journal, lease, loop, recovery, rollback."""
 
+from golive.engine.answers import open_questions
 from golive.engine.api import (
     Serving,
     Standing,
@@ -17,7 +18,8 @@ from golive.engine.api import (
 from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, StepState, environment_state, fold
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
-from golive.engine.ports import Leftovers, Ports, Timing, Trigger, Watcher
+from golive.engine.people import left, page, request
+from golive.engine.ports import Leftovers, Pager, Ports, Timing, Trigger, Watcher
 from golive.engine.process import Process
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Journal",
     "Leftovers",
     "LocalLeftovers",
+    "Pager",
     "Ports",
     "Process",
     "Record",
@@ -43,8 +46,12 @@ __all__ = [
     "fold",
     "forget",
     "known_stages",
+    "left",
     "live",
     "open_journal",
+    "open_questions",
+    "page",
+    "request",
     "request_rollback",
     "rollback",
     "run",

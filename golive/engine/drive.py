@@ -83,6 +83,7 @@ def drive(live: Live, book: Runbook | None, back_book: Runbook, until: str | Non
             raise
         finally:
             live.stop_watchers()
+            live.paging.settle()
 
 
 def _fence_first(live: Live) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from golive.engine.ports import Trigger
 from golive.engine.running import Breach, Live
 from golive.engine.step import Done, Unknown, perform
+from golive.engine.waiving import waived
 from golive.gates.verdict import Verdict
 from golive.runbook import Reaction, Runbook, Stage, Step, format_duration
 
@@ -72,7 +73,7 @@ def _stage(live: Live, stage: Stage, due: datetime | None) -> None:
         if interruption is not None:
             raise interruption
         before = live.state.step_state(stage.name, step.id)
-        if before is None or not before.passed:
+        if (before is None or not before.passed) and not waived(live, stage, step):
             _step(live, stage, step)
     live.append("stage.done", {}, stage.name)
     live.stage_deadline = None
@@ -140,6 +141,8 @@ def _hold(live: Live, stage: Stage, step: Step, done: Done, reaction: Reaction) 
             live.wait(min(remaining, pause) if not _watches(live, step) or pause > timing.retry_s else 0)
             if clock.monotonic() >= end:
                 break
+            if waived(live, stage, step):
+                return Done(Verdict.PASS, "waived"), reaction
             done = perform(live, stage.name, step)
             if done.verdict is Verdict.PASS:
                 break

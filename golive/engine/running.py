@@ -12,10 +12,11 @@ from datetime import timedelta
 from typing import Any
 
 from golive.actions.port import Finding, Findings, Found, StepContext, StepStopped, Stop
-from golive.engine import requests
+from golive.engine import decisions, requests
 from golive.engine.fold import RunState, advance
 from golive.engine.journal import Journal, Record, SecretRefused
 from golive.engine.lease import Lease, LeaseLost
+from golive.engine.paging import Paging
 from golive.engine.ports import Ports, Trigger
 from golive.engine.process import Process
 from golive.engine.store import Store
@@ -26,7 +27,10 @@ __all__ = ["Breach", "Interrupted", "Live"]
 
 JSON = dict[str, Any]
 
-_ENGINES_OWN = ("run.", "stage.", "step.", "rollback.", "process.", "fence", "trigger", "bug", "leftovers")
+_ENGINES_OWN = (
+    *("run.", "stage.", "step.", "rollback.", "process.", "fence", "trigger", "bug", "leftovers"),
+    *("approval.given", "approval.rejected", "approval.refused", "waiver.", "skip."),
+)
 """Beginnings of kinds that only the engine writes."""
 
 
@@ -64,6 +68,9 @@ class Live:
     _watching: int = 0
     """Token under which the watchers look; 0 while they do not."""
     _facts: dict[str, list[JSON]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.paging = Paging(self)
 
     @property
     def clock(self) -> Clock:
@@ -155,6 +162,7 @@ class Live:
             mark=f"{self.name}/{self.run}/{self.lease.token}",
             began=began,
             ended=ended,
+            head=lambda: self.journal.head().hash,
             ensure=self.lease.ensure,
         )
         return context, closed.set
@@ -169,6 +177,7 @@ class Live:
         if now - self._looked < self.ports.timing.look_s:
             return None
         self._looked = now
+        self.paging.look()
         trigger = self._asked() or self._seen()
         return Breach(trigger) if trigger is not None else None
 
@@ -233,6 +242,9 @@ class Live:
             return None
         trigger: Trigger | None = None
         for request in waiting:
+            if request.kind in decisions.KINDS:
+                decisions.take(self, request)
+                continue
             data = {"reason": request.reason, "by": request.owner, "at": request.at}
             refusal = self.irreversible
             if self.state.rolling_back:

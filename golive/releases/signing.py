@@ -10,7 +10,7 @@ from pathlib import Path
 from golive.environment import Environment, state_root
 from golive.errors import BadInput, Refused, Unprepared
 
-__all__ = ["LAB_NAMESPACE", "LAB_PRINCIPAL", "Trust", "check", "sign", "signer", "trust"]
+__all__ = ["LAB_NAMESPACE", "LAB_PRINCIPAL", "Trust", "check", "made_by_toolkit", "public_half", "sign", "signer", "trust"]
 
 LAB_NAMESPACE = "dwcp-release-lab"
 LAB_PRINCIPAL = "lab-release@dwcp"
@@ -39,7 +39,7 @@ def trust(env: Environment) -> Trust:
         raise Unprepared(f"{path} is missing; list there who may sign releases of {env.name} (see ssh-keygen(1), ALLOWED SIGNERS).")
     if namespace == LAB_NAMESPACE:
         raise Refused(f"{env.name} is not a lab, so its signature_namespace cannot be {LAB_NAMESPACE}.")
-    made = _made_by_toolkit()
+    made = made_by_toolkit()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#") and (LAB_PRINCIPAL in line or made.intersection(line.split())):
             raise Refused(f"{path}:{number} is a key that the toolkit made; {env.name} takes only keys of yours.")
@@ -61,8 +61,8 @@ def signer(env: Environment, key: Path | None) -> Path:
         )
     if not key.is_file():
         raise BadInput(f"--key {key} does not exist.")
-    public = _public_half(key)
-    if LAB_PRINCIPAL in public or _made_by_toolkit().intersection(public.split()):
+    public = public_half(key)
+    if LAB_PRINCIPAL in public or made_by_toolkit().intersection(public.split()):
         raise Refused(f"{key} was made by the toolkit; releases of {env.name} are signed with a key of yours.")
     return key
 
@@ -99,7 +99,7 @@ def _lab_keys(env: Environment, name: str) -> Path:
     return path
 
 
-def _made_by_toolkit() -> set[str]:
+def made_by_toolkit() -> set[str]:
     """The base64 blobs of all public keys under the toolkit's state."""
     return set(_blobs(state_root().glob("*/keys/**/*.pub")))
 
@@ -111,7 +111,8 @@ def _blobs(paths: Iterable[Path]) -> Iterable[str]:
             yield fields[1]
 
 
-def _public_half(key: Path) -> str:
+def public_half(key: Path) -> str:
+    """The public key of ``key``, which may be a public key itself. Raises BadInput."""
     beside = key.with_name(key.name + ".pub")
     if beside.is_file():
         return beside.read_text(encoding="utf-8", errors="replace")

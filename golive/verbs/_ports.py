@@ -14,6 +14,7 @@ from golive.engine import Ports, Trigger
 from golive.environment import Environment
 from golive.errors import GoliveError, Unprepared, Unreachable
 from golive.fleet.inventory import read_fleet
+from golive.notify import EnvironmentPager
 from golive.traffic import Heartbeat
 
 __all__ = ["ports_of"]
@@ -30,6 +31,7 @@ def ports_of(env: Environment) -> Ports:
         fleet=lambda: read_fleet(env),
         fence=lambda token, run: _fence(env, token, run),
         watchers=(BeatWatcher(), AlertWatcher()),
+        pager=EnvironmentPager(env),
         actions=registered(),
     )
 
