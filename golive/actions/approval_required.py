@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from golive import approvals, releases
 from golive.actions._notices import announce
+from golive.actions._pin import pinned_on_ops
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
 from golive.approvals import Approvers, Evidence, Question, Tally
-from golive.errors import BadInput, Unprepared
+from golive.errors import BadInput, Unprepared, Unreachable
 from golive.gates.verdict import Verdict
 from golive.runbook.duration import Duration, format_duration
 
@@ -68,6 +69,7 @@ class ApprovalRequired:
             return {"environment": Finding(Found.ABSENT, "nobody was asked yet")}
         standing = _tally(ctx, question)
         if standing.enough:
+            pinned_on_ops(ctx, approvals.approvers_of(ctx.env))
             data = {"nonce": question.nonce, "approved_by": _by(standing)}
             return {"environment": Finding(Found.DONE, f"approved by {standing.told}", data)}
         return {"environment": Finding(Found.PARTIAL, f"asked, and approved by {standing.told}; {question.count} needed")}
@@ -99,6 +101,7 @@ def _asked(ctx: StepContext) -> Question:
     """A new question, on the journal when this returns. Whoever could not be told apart or does not exist is not asked for."""
     p, now = ctx.params, ctx.clock.now()
     approvers = approvals.approvers_of(ctx.env)
+    pinned_on_ops(ctx, approvers)
     out = _excluded(ctx, approvers, p["not_by"])
     able = [person for person in approvers.holding(p["role"], now) if person.person not in out]
     if len(able) < p["count"]:
@@ -150,17 +153,28 @@ def _waited(ctx: StepContext, question: Question) -> Outcome:
         over = ctx.clock.now() >= question.expires_at or ctx.clock.monotonic() >= end
         now = len(ctx.facts("approval.given")) + len(ctx.facts("approval.rejected"))
         if now != seen or over:
-            seen, standing = now, _tally(ctx, question)
-            if standing.rejected is not None:
-                person, role, comment = standing.rejected
+            latest = _tally(ctx, question)
+            seen = -1 if latest.enough else now  # enough, and not passed below: looked at again
+            standing = standing if over else latest
+            if latest.rejected is not None:
+                person, role, comment = latest.rejected
                 said = f": {comment}" if comment else ""
                 return Outcome(Verdict.FAIL, f"rejected by {person} ({role}){said}", {**data, "rejected_by": person})
             if over:
                 return Outcome(Verdict.ERROR, f"nobody decided in time: approved by {standing.told}, {question.count} needed", data)
-            if standing.enough:
+            if standing.enough and _pin_holds(ctx):
                 return Outcome(Verdict.PASS, f"approved by {standing.told}", {**data, "approved_by": _by(standing)})
         ctx.tell("approval.waiting", {"stage": ctx.stage, "step": ctx.step, "roles": question.roles, "expires": question.expires})
         ctx.sleep(_LOOK_S)
+
+
+def _pin_holds(ctx: StepContext) -> bool:
+    """Whether who may decide is still who was meant; False while the host that says so does not answer, which is waited for."""
+    try:
+        pinned_on_ops(ctx, approvals.approvers_of(ctx.env))
+    except Unreachable:
+        return False
+    return True
 
 
 def _by(standing: Tally) -> list[dict[str, str]]:

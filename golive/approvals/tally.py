@@ -44,7 +44,7 @@ def tally(question: Question, envelopes: Sequence[Any], approvers: Approvers, at
         question: what was asked.
         envelopes: whatever the journal holds, also of other questions.
         approvers: who may decide now; who was struck from it since counts no more.
-        at: now; past its expiry nothing counts.
+        at: now; past its expiry no approval counts. A no stays one.
         excluded: people who may not approve this, and why. They may reject it.
     """
     approved: dict[str, str] = {}
@@ -59,11 +59,13 @@ def tally(question: Question, envelopes: Sequence[Any], approvers: Approvers, at
         statement, person = judged.statement, judged.person
         if statement.nonce != question.nonce:
             continue
-        unfit = statement.unfit(question) or ("it expired" if at >= question.expires_at else "")
+        unfit = statement.unfit(question)
         if unfit:
             why.append(f"{person}: {unfit}")
         elif statement.decision == "reject":
             rejected = rejected or (person, statement.role, statement.comment)
+        elif at >= question.expires_at:
+            why.append(f"{person}: it expired")
         elif person in excluded:
             why.append(f"{person} {excluded[person]}")
         else:

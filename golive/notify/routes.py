@@ -141,8 +141,8 @@ def ready(env: Environment, recipients: Sequence[str]) -> None:
     missing = routes.unrouted(named)
     if missing:
         raise Unprepared(
-            f"Nobody would be told: {path_of(env)} has no route for {', '.join(missing)}. Copy inventories/notify.yaml.example, or say "
-            f"notify: optional in policies/{env.settings.policy}.yaml."
+            f"Nobody would be told: {path_of(env)} has no route for {', '.join(missing)}. Copy inventories/prod/notify.yaml.example, or "
+            f"say notify: optional in policies/{env.settings.policy}.yaml."
         )
     for route in routes.routes:
         if any(route.reaches(name) for name in named):
