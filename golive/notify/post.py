@@ -33,10 +33,11 @@ def _sent(address: str, title: str, text: str, severity: Severity) -> str:
 
         # Apprise logs addresses with what it could not do.
         logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-        desk = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False, secure_logging=True))
-        if not desk.add(address):
+        # The service itself, not Apprise's desk of many: that one sends from a pool of threads, which a forked process does not have.
+        service = apprise.Apprise.instantiate(address, asset=apprise.AppriseAsset(async_mode=False, secure_logging=True))
+        if service is None:
             return "its address is none that Apprise knows"
-        taken = desk.notify(body=text, title=title, notify_type=_TYPES[severity], body_format="text")
+        taken = service.notify(body=text, title=title, notify_type=_TYPES[severity], body_format="text")
     except Exception as error:
         return f"{type(error).__name__} while sending"  # the error's own words may hold the address
     return "" if taken else "the service did not take it"
