@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from golive.approvals.statement import NAMESPACE
 from golive.environment import Environment
@@ -25,13 +25,28 @@ _KEY = re.compile(
 _Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
 
+def _end_of_day(value: Any) -> Any:
+    """A day lasts until its end, and a time without a zone is UTC."""
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value, time(23, 59, 59), UTC)
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+
+
+_Until = Annotated[AwareDatetime, BeforeValidator(_end_of_day)]
+
+
 class Key(BaseModel):
     """A public key, and until when it is taken."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
-    valid_until: datetime | None = None
+    valid_until: _Until | None = None
 
     @field_validator("key")
     @classmethod
@@ -40,13 +55,6 @@ class Key(BaseModel):
         if not _KEY.fullmatch(value.strip()):
             raise ValueError("expected one public key as in id_ed25519.pub, like `ssh-ed25519 AAAA... alice`")
         return value.strip()
-
-    @field_validator("valid_until", mode="before")
-    @classmethod
-    def _end_of_day(cls, value: Any) -> Any:
-        if isinstance(value, date) and not isinstance(value, datetime):
-            return datetime.combine(value, time(23, 59, 59), UTC)
-        return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
     @property
     def blob(self) -> str:
@@ -67,9 +75,7 @@ class Person(BaseModel):
     keys: list[Key | str] = Field(min_length=1)
     accounts: list[str] = Field(default_factory=list)
     """Operating system users, ``user`` or ``user@host``, as whom this person starts runs."""
-    valid_until: datetime | None = None
-
-    _end = field_validator("valid_until", mode="before")(Key._end_of_day.__func__)  # type: ignore[attr-defined]
+    valid_until: _Until | None = None
 
     @field_validator("keys", mode="after")
     @classmethod

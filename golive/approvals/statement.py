@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from golive.errors import Refused
+from golive.errors import BadInput, Refused
 
 __all__ = ["NAMESPACE", "Evidence", "Question", "Statement", "canonical", "digest"]
 
@@ -86,7 +86,7 @@ class Question(_Bound):
     def answered(self, decision: Decision, role: str, issued: datetime, comment: str = "") -> Statement:
         """The answer that ``role`` gives."""
         bound = self.model_dump(include=set(_Bound.model_fields))
-        return Statement.model_validate({**bound, "role": role, "decision": decision, "issued": _written(issued), "comment": comment})
+        return Statement.of({**bound, "role": role, "decision": decision, "issued": _written(issued), "comment": comment})
 
 
 class Statement(_Bound):
@@ -102,6 +102,14 @@ class Statement(_Bound):
     @property
     def text(self) -> str:
         return canonical(self.model_dump(mode="json"))
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Statement:
+        """The statement with ``fields``. Raises BadInput: the comment is too long, for one."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise BadInput(f"This cannot be signed: {_first(error)}.") from None
 
     @classmethod
     def read(cls, text: str) -> Statement:

@@ -37,21 +37,23 @@ def waive(env: Environment, *, step: str = "", reason: str = "", until: str = ""
     if wrong:
         raise Held(f"The journal of {env.name} is not what was written: {wrong[0]}. Do not sign on it.")
     now = datetime.now(UTC)
-    statement = Statement(
-        env=env.name,
-        run=state.run or "",
-        stage=stage.name,
-        step=found.id,
-        nonce=secrets.token_hex(16),
-        expires=_until(until, now).isoformat(timespec="seconds"),
-        release=state.release or "",
-        manifest=_manifest(state.release or ""),
-        runbook=state.runbook_digest or "",
-        evidence=Evidence(head=journal.head().hash, gates=""),
-        role=owner,
-        decision="waive",
-        issued=now.isoformat(timespec="seconds"),
-        comment=reason,
+    statement = Statement.of(
+        {
+            "env": env.name,
+            "run": state.run or "",
+            "stage": stage.name,
+            "step": found.id,
+            "nonce": secrets.token_hex(16),
+            "expires": _until(until, now).isoformat(timespec="seconds"),
+            "release": state.release or "",
+            "manifest": _manifest(state.release or ""),
+            "runbook": state.runbook_digest or "",
+            "evidence": Evidence(head=journal.head().hash, gates=""),
+            "role": owner,
+            "decision": "waive",
+            "issued": now.isoformat(timespec="seconds"),
+            "comment": reason,
+        }
     )
     shown = [
         f"{person.person} as {owner} signs: {step} ({found.uses}) of run {state.run} may be left out until {statement.expires}",
