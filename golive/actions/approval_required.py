@@ -46,7 +46,7 @@ class ApprovalRequired:
         not_by: list[str] = Field(default_factory=list)
         """``starter`` (who began the run), or steps whose approvers must be others."""
         evidence: list[str] = Field(default_factory=list)
-        """Steps that must have passed in this run before anyone is asked."""
+        """Steps that must have passed (or been waived, which is shown) in this run before anyone is asked."""
 
         @field_validator("role", "not_by", mode="before")
         @classmethod
@@ -129,6 +129,7 @@ def _asked(ctx: StepContext) -> Question:
         count=p["count"],
         not_by=p["not_by"],
         gates=gates,
+        waived=[f"{fact['stage']}/{fact['step']} by {fact.get('person')}: {fact.get('reason')}" for fact in ctx.facts("step.waived")],
     )
     ctx.note("approval.asked", question.model_dump(mode="json"))
     return question
@@ -214,7 +215,9 @@ def _before(ctx: StepContext, not_by: list[str]) -> dict[str, list[str]]:
 
 def _passed(ctx: StepContext, step: str) -> bool:
     verdicts = [fact.get("verdict") for fact in ctx.facts("step.outcome") if fact["step"] == step]
-    return bool(verdicts) and verdicts[-1] == Verdict.PASS.value
+    # A waived one counts here as it does everywhere, and whoever is asked is shown it.
+    waived = any(fact["step"] == step for fact in ctx.facts("step.waived"))
+    return waived or (bool(verdicts) and verdicts[-1] == Verdict.PASS.value)
 
 
 def _own(ctx: StepContext, kind: str) -> list[dict[str, Any]]:

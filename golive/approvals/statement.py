@@ -74,6 +74,8 @@ class Question(_Bound):
     issued: str
     gates: list[dict[str, Any]] = Field(default_factory=list)
     """For people: gate, stage, step, verdict and digest of each result."""
+    waived: list[str] = Field(default_factory=list)
+    """For people: steps that were left out before this was asked, and who signed that."""
 
     @classmethod
     def of(cls, data: Any) -> Question:

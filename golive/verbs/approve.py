@@ -85,6 +85,7 @@ def _shown(env: Environment, question: Question, person: Person, role: str, deci
         f"  runbook sha256 {question.runbook}",
         f"  journal up to {question.evidence.head[:16]}, with these gates:",
         *gates,
+        *(f"    WAIVED {waived}" for waived in question.waived),
         f"  asked {question.issued}, worth something until {question.expires}; {question.count} needed",
         f"  next: {_next(question)}",
     ]
