@@ -2,7 +2,7 @@
 
 from golive.approvals.approvers import Approvers, Person, approvers_of, digest_of
 from golive.approvals.envelope import Judged, opened, sealed
-from golive.approvals.policy import mode_of, never_waived, ready
+from golive.approvals.policy import Need, mode_of, never_waived, ready
 from golive.approvals.statement import NAMESPACE, Evidence, Question, Statement, canonical, digest
 from golive.approvals.tally import Tally, excluded, tally
 
@@ -11,6 +11,7 @@ __all__ = [
     "Approvers",
     "Evidence",
     "Judged",
+    "Need",
     "Person",
     "Question",
     "Statement",

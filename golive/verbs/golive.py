@@ -8,13 +8,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from golive import actions, approvals, engine, notify, releases, runbook
+from golive import actions, engine, releases, runbook
 from golive.engine import RunState
 from golive.environment import ROOT, Environment
 from golive.errors import BadInput, GoliveError
 from golive.gates.spec import parse_policy
 from golive.lab import keys
 from golive.runbook import Pace, Runbook
+from golive.verbs._people import people_ready
 from golive.verbs._ports import ports_of
 from golive.verbs.result import Result
 from golive.verbs.status import status
@@ -50,7 +51,7 @@ def golive(
         # The lab signs what it builds: its first go-live comes before anything was provisioned.
         keys.ensure(env)
     candidate, incumbent, load = _ids(env, release)
-    _people(env, forward)
+    people_ready(env, forward, candidate, incumbent)
     with _shown(env, quiet) as tell:
         state = engine.run(
             env,
@@ -80,20 +81,6 @@ def rollback(env: Environment, *, reason: str, pace: str | None = None, quiet: b
     with _shown(env, quiet) as tell:
         state = engine.rollback(env, back, reason=said, pace=speed, ports=ports_of(env), tell=tell)
     return _result(env, state)
-
-
-def _people(env: Environment, book: Runbook) -> None:
-    """Returns when those whom the runbook asks and tells can be asked and told; raises before a run begins that would wait for nobody."""
-    asked: list[str] = []
-    told: list[str] = []
-    for _, step in book.steps():
-        given = actions.registered()[step.uses].Params.model_validate(step.params).model_dump()
-        if step.uses == "approval.required":
-            asked.append("|".join(given["role"]))
-        elif step.uses == "notify.send":
-            told += given["to"]
-    approvals.ready(env, asked)
-    notify.ready(env, told)
 
 
 def _shown(env: Environment, quiet: bool) -> AbstractContextManager[Tell]:

@@ -17,11 +17,15 @@ from engine_world import ROLLBACK, World, actions, environment
 from golive import approvals, engine
 from golive import notify as notices
 from golive.actions import approval_required, notify_send
-from golive.environment import ROOT
+from golive.approvals import Need
+from golive.engine.process import owner
+from golive.environment import ROOT, Environment
 from golive.errors import BadInput, GoliveError, Held, Refused, Unprepared
 from golive.runbook import parse
+from golive.verbs import _people
 from golive.verbs import waive as waive_verb
 from golive.verbs.approve import approve
+from golive.verbs.golive import runbooks
 from golive.verbs.reject import reject
 from golive.verbs.waive import skip, waive
 
@@ -185,23 +189,61 @@ def test_what_is_shown_of_people_in_report_and_status(asked, tmp_path):
     assert "WAIVED</strong> deploy/installed" in page and "<by>" not in page
 
 
+def _static(people: People) -> Environment:
+    settings = environment().settings.model_copy(update={"kind": "static", "approvers_digest": approvals.digest_of(people.file)})
+    return environment().model_copy(update={"settings": settings})
+
+
 def test_a_run_that_nobody_could_approve_is_refused_before_it_begins(asked):
-    static = environment().model_copy(update={"settings": environment().settings.model_copy(update={"kind": "static"})})
+    people, me, lead = asked.people, owner(), Need("go", ("technical-lead",))
+    unpinned = _static(people).settings.model_copy(update={"approvers_digest": None})
     with pytest.raises(Unprepared, match=r"is not pinned.*approvers_digest: [0-9a-f]{64}"):
-        approvals.ready(static, ["technical-lead"])
-    pinned = static.settings.model_copy(update={"approvers_digest": approvals.digest_of(asked.people.file)})
-    approvals.ready(static.model_copy(update={"settings": pinned}), ["technical-lead", "nobody|operations-manager"])
-    with pytest.raises(BadInput, match="nobody for the role security-officer"):
-        approvals.ready(static.model_copy(update={"settings": pinned}), ["security-officer"])
-    asked.people.entry("alice")["valid_until"] = "2001-01-01"
-    asked.people.entry("bob")["valid_until"] = "2001-01-01"
-    asked.people.write()
-    pinned = static.settings.model_copy(update={"approvers_digest": approvals.digest_of(asked.people.file)})
-    with pytest.raises(BadInput, match="nobody for the role technical-lead with a valid key"):
-        approvals.ready(static.model_copy(update={"settings": pinned}), ["technical-lead"])
-    asked.people.file.unlink()
+        approvals.ready(_static(people).model_copy(update={"settings": unpinned}), [lead], me)
+    approvals.ready(_static(people), [lead, Need("go", ("nobody", "operations-manager"), 2, ("starter",))], me)
+    for need, match in (
+        (Need("go", ("security-officer",)), "go needs 1 of security-officer with a valid key, and has 0"),
+        (Need("go", ("technical-lead",), 3), "go needs 3 of technical-lead with a valid key, and has 2"),
+        (Need("go", ("qa-lead",), 1, ("starter",)), "and has 0, whoever begins the run left out"),
+    ):
+        with pytest.raises(BadInput, match=match):
+            approvals.ready(_static(people), [need], me)
+    with pytest.raises(BadInput, match="stranger@nowhere begins this run and is nobody's account"):
+        approvals.ready(_static(people), [Need("go", ("technical-lead",), 1, ("starter",))], "stranger@nowhere")
+    people.entry("alice")["valid_until"] = people.entry("bob")["valid_until"] = "2001-01-01"
+    people.write()
+    with pytest.raises(BadInput, match="technical-lead with a valid key, and has 0"):
+        approvals.ready(_static(people), [lead], me)
+    people.file.unlink()
     with pytest.raises(Unprepared, match=r"approvers\.yaml is missing"):
-        approvals.ready(static, ["technical-lead"])
+        approvals.approvers_of(environment())
+
+
+def test_a_way_back_and_a_repair_wait_for_no_one(asked, monkeypatch):
+    known = {**actions(asked), "approval.required": approval_required.ApprovalRequired(), "notify.send": notify_send.NotifySend()}
+    monkeypatch.setattr(_people.actions, "registered", lambda: known)
+    book = parse(ASKS, known)
+    asked.people.file.unlink()
+    with pytest.raises(Unprepared, match="is missing"):
+        _people.people_ready(environment(), book, "new", "old")
+    _people.people_ready(environment(), book, "same", "same")
+    monkeypatch.setattr(_people.engine, "state", lambda env: engine.RunState(rolling_back=True, outcome="held"))
+    _people.people_ready(environment(), book, "new", "old")
+
+
+@pytest.mark.parametrize("name", ["not_by", "evidence"])
+def test_a_step_that_names_one_that_is_not_before_it_is_refused_before_the_run_begins(asked, monkeypatch, name):
+    known = {**actions(asked), "approval.required": approval_required.ApprovalRequired(), "notify.send": notify_send.NotifySend()}
+    monkeypatch.setattr(_people.actions, "registered", lambda: known)
+    text = ASKS.replace("evidence: [look]", f"{name}: [shift-10]")
+    with pytest.raises(BadInput, match="step approved names shift-10"):
+        _people.needs_of(parse(text, known))
+
+
+def test_the_runbook_that_is_shipped_asks_two_people_for_go_and_two_for_sign_off():
+    needs = {need.step: need for need in _people.needs_of(runbooks()[0])[0]}
+    for first, second in (("go-technical", "go-operations"), ("signed-technical", "signed-operations")):
+        assert set(needs[second].not_by) == {"starter", first} and "starter" in needs[first].not_by
+        assert not set(needs[first].roles) & set(needs[second].roles)
 
 
 @pytest.mark.parametrize(
