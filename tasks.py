@@ -373,6 +373,104 @@ def journal_anchor(_: Context, env: str = "", take_over: bool = False, json: boo
     finish(lazily("journal_anchor", env, take_over=take_over), as_json=json, debug=debug)
 
 
+_STEP = "the step, as STAGE/STEP"
+_KEY = "your SSH key; ~/.ssh/id_ed25519 by default"
+_YES = "sign without being asked again"
+
+
+@task(
+    help={
+        "env": "environment whose run asks",
+        "stage": "where several are open, the stage that asks",
+        "role": "where you hold several, the role you sign as",
+        "key": _KEY,
+        "comment": "for the journal and the report",
+        "yes": _YES,
+        **_COMMON,
+    }
+)
+def approve(
+    _: Context,
+    env: str = "",
+    stage: str = "",
+    role: str = "",
+    key: str = "",
+    comment: str = "",
+    yes: bool = False,
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Sign, with your own SSH key, that the run may go on; shows what it is about first."""
+    options = {"stage": stage or None, "role": role or None, "key": key or None, "comment": comment, "yes": yes}
+    finish(lazily("approve", env, **options), as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "env": "environment whose run asks",
+        "reason": "why not",
+        "stage": "where several are open, the stage that asks",
+        "role": "where you hold several, the role you sign as",
+        "key": _KEY,
+        "yes": _YES,
+        **_COMMON,
+    }
+)
+def reject(
+    _: Context,
+    env: str = "",
+    reason: str = "",
+    stage: str = "",
+    role: str = "",
+    key: str = "",
+    yes: bool = False,
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Sign that the run may not go on; the step that asked fails at once."""
+    options = {"reason": reason, "stage": stage or None, "role": role or None, "key": key or None, "yes": yes}
+    finish(lazily("reject", env, **options), as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "env": "environment of the run",
+        "step": _STEP,
+        "reason": "why it may be left out",
+        "until": "how long, as 24h or a time",
+        "key": _KEY,
+        "yes": _YES,
+        **_COMMON,
+    }
+)
+def waive(
+    _: Context,
+    env: str = "",
+    step: str = "",
+    reason: str = "",
+    until: str = "24h",
+    key: str = "",
+    yes: bool = False,
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Sign, as the owner of its stage, that a step may be left out; `inv skip` then leaves it out."""
+    options = {"step": step, "reason": reason, "until": until, "key": key or None, "yes": yes}
+    finish(lazily("waive", env, **options), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment of the run", "step": _STEP, "reason": "for the journal", **_COMMON})
+def skip(_: Context, env: str = "", step: str = "", reason: str = "", json: bool = False, debug: bool = False) -> None:
+    """Leave out a step that a signed waiver covers."""
+    finish(lazily("skip", env, step=step, reason=reason), as_json=json, debug=debug)
+
+
+@task(help={"env": "environment of the run", "test": "send one message by this route instead", **_COMMON})
+def notify(_: Context, env: str = "", test: str = "", json: bool = False, debug: bool = False) -> None:
+    """Tell people what is due about a run on which no process works; or try a route."""
+    finish(lazily("notify", env, test=test), as_json=json, debug=debug)
+
+
 namespace = Collection(
     *(
         provision,
@@ -392,6 +490,11 @@ namespace = Collection(
         test,
         bench,
         molecule,
+        approve,
+        reject,
+        waive,
+        skip,
+        notify,
     ),
     Collection("lab", wan),
     Collection("journal", journal_verify, journal_show, journal_export, journal_anchor),

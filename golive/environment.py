@@ -45,6 +45,8 @@ class Settings(BaseModel):
     signers: str | None = None
     """Allowed signers file, relative to the inventory; None in the lab, which makes its own."""
     signature_namespace: str = "dwcp-release"
+    approvers_digest: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the approvers.yaml that was reviewed (``sha256sum``); needed outside the lab where people decide."""
     agent_cpus: str = "0-1"
     """CPUs of the agent's units, the same for both releases."""
     agent_memory_max: str = "1G"

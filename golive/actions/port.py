@@ -165,6 +165,8 @@ class StepContext:
     """``began(pid, what)`` right after starting a process: journals pid and start time, so that a later controller can end it."""
     ended: Callable[[int], None] = lambda pid: None
     """``ended(pid)`` after it was waited for."""
+    head: Callable[[], str] = lambda: ""
+    """Hash of the last record of the journal's chain: stands for everything recorded so far."""
     ensure: Callable[[], None] = lambda: None
     """Raises Occupied when this process no longer holds the environment. The engine calls it before ``apply``, long steps more often."""
 

@@ -1,5 +1,6 @@
 """What a run does: journal, lease, loop, recovery, rollback."""
 
+from golive.engine.answers import open_questions
 from golive.engine.api import (
     Serving,
     Standing,
@@ -20,7 +21,8 @@ from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, Ste
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
 from golive.engine.operate import abort, pause, request_rollback, resume, rollback, unanswered
-from golive.engine.ports import Anchor, Leftovers, Ports, Signature, Timing, Trigger, Watcher
+from golive.engine.people import left, page, request
+from golive.engine.ports import Anchor, Leftovers, Pager, Ports, Signature, Timing, Trigger, Watcher
 from golive.engine.process import Process
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Journal",
     "Leftovers",
     "LocalLeftovers",
+    "Pager",
     "Ports",
     "Process",
     "Record",
@@ -54,9 +57,13 @@ __all__ = [
     "forget",
     "has_journal",
     "known_stages",
+    "left",
     "live",
     "open_journal",
+    "open_questions",
+    "page",
     "pause",
+    "request",
     "request_rollback",
     "resume",
     "rollback",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from golive.engine import requests
+from golive.engine import decisions, requests
 from golive.engine.interruptions import Breach
 from golive.engine.ports import Trigger
 from golive.engine.requests import Request
@@ -127,5 +127,11 @@ def _abort(live: Live, request: Request) -> Breach | None:
     return Breach(Trigger("operator", request.reason, request.at, {"by": request.owner, "kind": "abort"}))
 
 
-KINDS: dict[str, Kind] = {"rollback": _rollback, "pause": _pause, "resume": _resume, "abort": _abort}
+KINDS: dict[str, Kind] = {
+    "rollback": _rollback,
+    "pause": _pause,
+    "resume": _resume,
+    "abort": _abort,
+    **dict.fromkeys(decisions.KINDS, decisions.take),
+}
 """What taking a request of each kind does."""

@@ -97,6 +97,7 @@ def drive(
             raise
         finally:
             live.stop_watchers()
+            live.paging.settle()
             closed(live)
 
 

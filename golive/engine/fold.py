@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from golive.engine.answers import WAIVED, follow
 from golive.engine.journal import Record
 from golive.engine.process import Process
 
@@ -51,7 +52,7 @@ class StageState:
 
 @dataclass
 class StepState:
-    """One step of a run. ``status``: intended, done (only by PASS), stopped (any other verdict), interrupted."""
+    """One step of a run. ``status``: intended, done (only by PASS), stopped (any other verdict), interrupted, waived."""
 
     uses: str = ""
     status: str = "intended"
@@ -68,7 +69,8 @@ class StepState:
 
     @property
     def passed(self) -> bool:
-        return self.verdict == "PASS"
+        """Passed, or waived by somebody who answers for it."""
+        return self.verdict in ("PASS", WAIVED)
 
     @property
     def open(self) -> bool:
@@ -134,6 +136,17 @@ class RunState:
     asked: list[int] = field(default_factory=list)
     """Ids of the operators' requests that stand in the journal."""
     bugs: list[JSON] = field(default_factory=list)
+    starter: str = ""
+    """``user@host`` of the process that began the run."""
+    questions: list[JSON] = field(default_factory=list)
+    """Approvals that were asked for: the question, ``answers`` and how it ``ended`` (None: open)."""
+    waivers: list[JSON] = field(default_factory=list)
+    skips: list[str] = field(default_factory=list)
+    """Steps that are to be left out, by :func:`step_key`."""
+    incidents: list[JSON] = field(default_factory=list)
+    """What people have to see to now: ``key``, ``kind``, ``since``, ``what``."""
+    notices: list[JSON] = field(default_factory=list)
+    """Messages by key and route, and what became of them."""
     attempts: int = 0
     """How many processes have worked on this run."""
     token: int = 0
@@ -231,6 +244,7 @@ def advance(state: RunState, record: Record) -> None:
     change = _CHANGES.get(record.kind)
     if change is not None:
         change(state, record)
+    follow(state, record)
 
 
 def _run_started(state: RunState, record: Record) -> None:

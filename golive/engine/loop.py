@@ -9,6 +9,7 @@ from golive.engine.anchor import anchored
 from golive.engine.ports import Trigger
 from golive.engine.running import Breach, Live
 from golive.engine.step import Done, Unknown, perform
+from golive.engine.waiving import waived
 from golive.gates.verdict import Verdict
 from golive.runbook import Reaction, Runbook, Stage, Step, format_duration
 
@@ -88,7 +89,7 @@ def _stage(live: Live, stage: Stage, due: datetime | None, leave_after: timedelt
         if live.stage_deadline is not None:
             live.stage_deadline += stood
         before = live.state.step_state(stage.name, step.id)
-        if before is None or not before.passed:
+        if (before is None or not before.passed) and not waived(live, stage, step):
             _step(live, stage, step)
     live.append("stage.done", {}, stage.name)
     live.stage_deadline = None
@@ -164,6 +165,8 @@ def _hold(live: Live, stage: Stage, step: Step, done: Done, reaction: Reaction) 
             if clock.monotonic() >= end:
                 break
             end += live.stand()
+            if waived(live, stage, step):
+                return Done(Verdict.PASS, "waived"), reaction
             done = perform(live, stage.name, step)
             if done.verdict is Verdict.PASS:
                 break

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from golive.actions.port import Action, Findings, StepContext, registered
 from golive.engine.chain import Head
 from golive.engine.leftovers import LocalLeftovers
 from golive.engine.process import Process
+from golive.notify import Incident, Notice
 from golive.runbook.clock import Clock, RealClock
 
-__all__ = ["Anchor", "Leftovers", "Ports", "Signature", "Timing", "Trigger", "Watcher"]
+__all__ = ["Anchor", "Leftovers", "Pager", "Ports", "Signature", "Timing", "Trigger", "Watcher"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,16 @@ class Watcher(Protocol):
 
     def poll(self) -> Trigger | None:
         """What was seen; None while all is well. Returns at once: it is called several times a second, never concurrently."""
+
+
+class Pager(Protocol):
+    """Tells people, level by level, what they have to see to."""
+
+    def due(self, incidents: Sequence[Incident], told: Iterable[str], now: datetime) -> Sequence[Notice]:
+        """What is to be sent now. ``told`` are the keys of what was tried before. Cheap."""
+
+    def send(self, notice: Notice, note: Callable[[str, dict[str, Any]], None]) -> None:
+        """Sends it, journaling by ``note`` before and after. May take a while: it is called on a thread of its own."""
 
 
 class Leftovers(Protocol):
@@ -73,6 +85,10 @@ class Timing:
     """How often a step of the way back is tried."""
     lease_ttl_s: float = 30.0
     lease_beat_s: float = 2.0
+    page_s: float = 5.0
+    """How often it is looked whether somebody is to be called."""
+    settle_s: float = 30.0
+    """How long a process that ends may take to call them."""
     answer_s: float = 30.0
     """How long a live process may take to accept a request."""
     anchor_s: float = 20.0
@@ -129,6 +145,7 @@ class Ports:
     """Leaves the journal's head on every host: DONE, ABSENT (the host's dwcp-host is too old) or UNKNOWN per host."""
     sign: Callable[[bytes], Signature] | None = None
     """Signs with the journal's key; None when runs are not signed."""
+    pager: Pager | None = None
     clock: Clock = field(default_factory=RealClock)
     actions: Mapping[str, Action] = field(default_factory=registered)
     timing: Timing = field(default_factory=Timing)

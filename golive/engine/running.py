@@ -19,6 +19,7 @@ from golive.engine.fold import RunState, advance
 from golive.engine.interruptions import Breach, Interrupted
 from golive.engine.journal import Journal, Record, SecretRefused
 from golive.engine.lease import Lease, LeaseLost
+from golive.engine.paging import Paging
 from golive.engine.ports import Ports, Trigger
 from golive.engine.process import Process
 from golive.engine.store import Store
@@ -31,6 +32,7 @@ JSON = dict[str, Any]
 
 _ENGINES_OWN = (
     *("run.", "stage.", "step.", "rollback.", "request.", "process.", "lease.", "journal.", "fence", "trigger", "bug", "leftovers"),
+    *("approval.given", "approval.rejected", "approval.refused", "waiver.", "skip."),
 )
 """Beginnings of kinds that only the engine writes."""
 
@@ -57,6 +59,9 @@ class Live:
     _watching: int = 0
     """Token under which the watchers look; 0 while they do not."""
     _facts: dict[str, list[JSON]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.paging = Paging(self)
 
     @property
     def clock(self) -> Clock:
@@ -158,6 +163,7 @@ class Live:
             mark=f"{self.name}/{self.run}/{self.lease.token}",
             began=began,
             ended=ended,
+            head=lambda: self.journal.head().hash,
             ensure=self.lease.ensure,
         )
         return context, closed.set
@@ -172,6 +178,7 @@ class Live:
         if now - self._looked < self.ports.timing.look_s:
             return None
         self._looked = now
+        self.paging.look()
         asked = control.take(self)
         if asked is not None:
             return asked

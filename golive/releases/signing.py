@@ -112,7 +112,7 @@ def _blobs(paths: Iterable[Path]) -> Iterable[str]:
 
 
 def public_half(key: Path) -> str:
-    """The public half of ``key``, one line. Raises BadInput when it is no key that can be read."""
+    """The public key of ``key``, which may be a public key itself. Raises BadInput."""
     beside = key.with_name(key.name + ".pub")
     if beside.is_file():
         return beside.read_text(encoding="utf-8", errors="replace")

@@ -14,6 +14,7 @@ from golive.engine import Ports, Trigger
 from golive.environment import Environment
 from golive.errors import GoliveError, Unprepared, Unreachable
 from golive.fleet.inventory import read_fleet
+from golive.notify import EnvironmentPager
 from golive.traffic import Heartbeat
 
 __all__ = ["ports_of"]
@@ -32,6 +33,7 @@ def ports_of(env: Environment) -> Ports:
         watchers=(BeatWatcher(), AlertWatcher()),
         anchor=lambda anchor: audit.leave(env, anchor),
         sign=lambda message: audit.sign(env, message),
+        pager=EnvironmentPager(env),
         actions=registered(),
     )
 

@@ -10,6 +10,7 @@ from golive.errors import BadInput, Occupied
 from golive.gates.spec import parse_policy
 from golive.lab import keys
 from golive.runbook import Pace, Runbook
+from golive.verbs._people import people_ready
 from golive.verbs._ports import ports_of
 from golive.verbs._run import ended, return_book, shown
 from golive.verbs.result import Result
@@ -46,7 +47,8 @@ def golive(
             raise BadInput("--continue goes on with the run as it is: it takes no --release, --from or --until.")
         due = engine.due(standing, datetime.now(UTC), asked=engine.unanswered(env))
         if not due.now:
-            return Result({"schema": 1, "env": env.name, "run": last.run, "continued": False, "why": due.why})
+            told = _told(env) if last.open else 0
+            return Result({"schema": 1, "env": env.name, "run": last.run, "continued": False, "why": due.why, "notices": told})
     forward, back = runbooks()
     if last.open and last.runbook == "return":
         forward = return_book()  # an unfinished return to an earlier release is continued as what it is
@@ -58,6 +60,7 @@ def golive(
         # The lab signs what it builds: its first go-live comes before anything was provisioned.
         keys.ensure(env)
     candidate, incumbent, load = _ids(env, release)
+    people_ready(env, forward, candidate, incumbent)
     with shown(env, quiet=quiet) as tell:
         try:
             state = engine.run(
@@ -80,6 +83,14 @@ def golive(
                 raise
             return Result({"schema": 1, "env": env.name, "run": last.run, "continued": False, "why": str(error)})
     return ended(env, state)
+
+
+def _told(env: Environment) -> int:
+    """Whoever is to be called about a run that stands still is called by the timer, too; how many notices that were."""
+    try:
+        return engine.page(env, ports_of(env))
+    except Occupied:
+        return 0  # a process works on it: it calls them itself
 
 
 def _ids(env: Environment, version: str | None) -> tuple[str, str | None, str]:

@@ -77,6 +77,13 @@ def _run(env: Environment, standing: Standing) -> JSON:
         "aborting": state.aborting,
         "waiting_until": _waiting_until(state),
         "asks": [{"of": ask.of, "what": ask.what} for ask in asks(state)],
+        "approvals": [
+            {name: question.get(name) for name in ("stage", "step", "roles", "count", "expires", "not_by")}
+            | {"answers": [{name: answer[name] for name in ("person", "role", "decision")} for answer in question["answers"]]}
+            for question in engine.open_questions(state)
+        ],
+        "waived": [{"step": where, "why": step.summary} for where, step in state.steps.items() if step.status == "waived"],
+        "not_told": [entry for entry in state.notices if entry["is"] != "sent"],
         "holder": standing.holder.sentence if standing.holder is not None else None,
         "started": state.started,
         "ended": state.ended,
@@ -203,6 +210,7 @@ def _text(data: JSON, standing: Standing) -> str:
     if (standing.last.rollback or {}).get("overruns"):
         late = ", ".join(f"{over['stage']} ({over['seconds']:.0f} s)" for over in (standing.last.rollback or {})["overruns"])
         lines.append(f"  the way back took longer than its budget: {late}")
+    lines += _people(data)
     if data["holder"]:
         lines.append(f"  held by {data['holder']}")
     if data["verdict"]["gate"]:
@@ -216,6 +224,22 @@ def _text(data: JSON, standing: Standing) -> str:
     if data["requests"]["total"] is not None:
         lines.append(f"  {data['requests']['total']:,} requests, {data['requests']['failed']:,} failed")
     return "\n".join(lines)
+
+
+def _people(data: JSON) -> list[str]:
+    """Who is asked, what was waived, who could not be told."""
+    lines = []
+    for asked in data["approvals"]:
+        given = ", ".join(f"{answer['decision']} by {answer['person']}" for answer in asked["answers"]) or "no answer yet"
+        lines.append(
+            f"  waits for {asked['count']} approval(s) of {' or '.join(asked['roles'])} at {asked['stage']}/{asked['step']} until "
+            f"{asked['expires']} ({given}): ./inv approve --env {data['env']} --stage {asked['stage']}"
+        )
+    lines += [f"  WAIVED {waived['step']}: {waived['why']}" for waived in data["waived"]]
+    for entry in data["not_told"][-5:]:
+        why = entry.get("why") or (f"no route for {', '.join(entry['to'])}" if entry.get("to") else "it may or may not have gone out")
+        lines.append(f"  not told ({entry['key']}{', ' + entry['route'] if entry.get('route') else ''}): {why}")
+    return lines
 
 
 def _watched(env: Environment, standing: Standing) -> Standing:

@@ -26,6 +26,7 @@ JSON = dict[str, Any]
 
 _QUEUED = 1000
 _KEPT = 8
+_OF_PEOPLE = ("approval.", "waiver.", "step.waived", "skip.refused", "notice.failed")
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "magenta"}
 
 
@@ -114,6 +115,9 @@ class Screen:
             return f"{kind}: {data.get('reason')} {data.get('do') or ''}".strip()
         if kind == "rollback.traffic-back":
             return f"all traffic is back on the incumbent after {data.get('seconds')} s"
+        if kind.startswith(_OF_PEOPLE):
+            told = self.told_of_people(kind, data)
+            return f"{where}: {told}" if where and told else told
         if kind == "run.resumed":
             return "resumed" + (f" after {data['took_over']}" if data.get("took_over") else "")
         if kind == "run.finished":
@@ -122,6 +126,23 @@ class Screen:
         if kind == "bug":
             return f"error of the toolkit in {where}: {data.get('error')}"
         return None
+
+    @staticmethod
+    def told_of_people(kind: str, data: JSON) -> str | None:
+        """What was asked, answered, waived or told, in a line."""
+        roles = " or ".join(map(str, data.get("roles") or []))
+        who = f"{data.get('person')} ({data.get('role')})"
+        return {
+            "approval.asked": f"waits for the approval of {roles} until {data.get('expires')}: ./inv approve",
+            "approval.auto": f"AUTO: nobody is asked for the approval of {roles}",
+            "approval.given": f"approved by {who}",
+            "approval.rejected": f"rejected by {who}: {data.get('comment')}",
+            "approval.refused": f"{data.get('kind')} by {data.get('by')} does not count: {data.get('why')}",
+            "waiver.given": f"waiver by {who}",
+            "step.waived": f"WAIVED by {who}: {data.get('reason')}",
+            "skip.refused": f"not left out: {data.get('why')}",
+            "notice.failed": f"NOT TOLD by {data.get('route') or 'any route'}: {data.get('why')}",
+        }.get(kind)
 
     def _hosts(self, data: JSON) -> None:
         for name, seen in (data.get("targets") or {}).items():

@@ -101,6 +101,22 @@ class RunView:
         return sum(int((gate.figures.get("candidate") or {}).get("errors") or 0) for gate in self.final_gates)
 
     @property
+    def waived(self) -> tuple[tuple[str, str], ...]:
+        """Steps that count as passed though they were not done, and by whom."""
+        return tuple((where, step.summary) for where, step in self.state.steps.items() if step.status == "waived")
+
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """Messages that did not go out, as text."""
+        told = {"failed": "{key}: {route} did not take it ({why})", "unrouted": "{key}: no route for {to}", "sending": "{key}: unknown"}
+        found = []
+        for entry in self.state.notices:
+            if entry["is"] in told:
+                words = {"route": "", "why": "", **entry, "to": ", ".join(map(str, entry.get("to") or []))}
+                found.append(told[entry["is"]].format(**words))
+        return tuple(found)
+
+    @property
     def trigger(self) -> str | None:
         """What sent the run back, or keeps it."""
         if self.state.triggers:
@@ -204,6 +220,19 @@ def _traffic(data: JSON) -> str:
     return f"{data.get('gateway')}: {weights}"
 
 
+def _roles(data: JSON) -> str:
+    return " or ".join(map(str, data.get("roles") or []))
+
+
+def _said(data: JSON) -> str:
+    return f" ({data['comment']})" if data.get("comment") else ""
+
+
+def _route(data: JSON) -> str:
+    twice = "; it may have been sent twice" if data.get("perhaps_twice") else ""
+    return f"{data.get('route') or 'any route'}{twice}"
+
+
 _TOLD: dict[str, Callable[[JSON], str]] = {
     "run.started": lambda d: (
         f"run of {d.get('candidate')} against {d.get('incumbent') or 'nothing'} began, pace {d.get('pace')}"
@@ -220,6 +249,18 @@ _TOLD: dict[str, Callable[[JSON], str]] = {
     "step.holding": lambda d: f"held until {d.get('until')}, then {d.get('then', 'decided')}",
     "step.unknown": lambda d: f"cannot be told: {', '.join(sorted(d.get('targets') or {}))}",
     "step.given-up": lambda d: f"given up: {d.get('why')}",
+    "step.waived": lambda d: f"WAIVED by {d.get('person')} ({d.get('role')}) until {d.get('expires')}: {d.get('reason')}",
+    "approval.asked": lambda d: f"asked for the approval of {_roles(d)}, {d.get('count')} needed, until {d.get('expires')}",
+    "approval.auto": lambda d: f"AUTO: policy {d.get('policy')} asks nobody for the approval of {_roles(d)}",
+    "approval.given": lambda d: f"approved by {d.get('person')} ({d.get('role')}){_said(d)}",
+    "approval.rejected": lambda d: f"rejected by {d.get('person')} ({d.get('role')}){_said(d)}",
+    "approval.refused": lambda d: f"{d.get('kind')} left by {d.get('by')} does not count: {d.get('why')}",
+    "waiver.given": lambda d: f"waiver signed by {d.get('person')} ({d.get('role')}) until {d.get('expires')}{_said(d)}",
+    "skip.asked": lambda d: f"asked to be left out by {d.get('by')}",
+    "skip.refused": lambda d: f"not left out: {d.get('why')}",
+    "notice.sent": lambda d: f"told by {_route(d)}",
+    "notice.failed": lambda d: f"NOT TOLD by {_route(d)}: {d.get('why')}",
+    "notice.unrouted": lambda d: f"nobody was told: no route for {', '.join(map(str, d.get('to') or []))}",
     "traffic.set": _traffic,
     "traffic.passed": lambda d: f"{d.get('percent')} % passed its gate: the guards go back no further",
     "gate": lambda d: f"gate: {d.get('summary', '')}",
