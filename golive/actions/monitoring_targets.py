@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from golive.actions._world import command, release_of, slot_of, world
+from golive.actions._world import command, hosts_for, release_of, slot_of, world
 from golive.actions.checks_smoke import CONTROL_PORT
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
 from golive.gates.verdict import Verdict
@@ -50,7 +50,7 @@ class MonitoringTargets:
         groups = []
         for role in ctx.params["releases"]:
             release, slot = release_of(ctx, role), slot_of(ctx, role)
-            for host in ctx.fleet().agents:
+            for host in hosts_for(ctx, role):
                 labels = {"host": host.name, "site": host.site, "slot": slot, "release": release}
                 groups.append({"targets": [f"{host.name}:{CONTROL_PORT[slot]}"], "labels": labels})
         return groups

@@ -25,6 +25,7 @@ __all__ = ["MODULES", "main"]
 
 MODULES = {
     "activate": "activate",
+    "certificates": "certificates",
     "deactivate": "activate",
     "fence": "main",
     "guard": "guard",
@@ -32,6 +33,7 @@ MODULES = {
     "lease": "gateway",
     "load-start": "activate",
     "load-stop": "activate",
+    "play": "play",
     "prune": "installed",
     "slot": "gateway",
     "status": "installed",

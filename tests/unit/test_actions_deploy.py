@@ -65,12 +65,16 @@ def test_a_terraform_that_fails_leaves_no_mark(step: Step, monkeypatch: pytest.M
     ("result", "verdict", "said"),
     [
         (PlayResult("base.yml", 0, {name: 3 if name == "ams-1" else 0 for name in (*AGENTS, OPS)}), Verdict.PASS, "on 5 hosts"),
-        (PlayResult("base.yml", 0, {"ams-1": 3, "ams-2": 0, "nyc-1": 0, "ops": 0}), Verdict.ERROR, "says nothing of nyc-2;"),
-        (PlayResult("base.yml", 0, {}), Verdict.ERROR, "says nothing of ams-1, ams-2, nyc-1, nyc-2, ops;"),
-        (PlayResult("base.yml", 2, {"ams-2": 0}, failed={"ams-1": "no space"}), Verdict.FAIL, "ams-1: no space"),
-        (PlayResult("base.yml", 4, {}, unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1: no route"),
-        (PlayResult("base.yml", 6, {}, failed={"ams-2": "x"}, unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1"),
-        (PlayResult("base.yml", 250, {}), Verdict.FAIL, "status 250"),
+        (PlayResult("base.yml", 0, {"ams-1": 3, "ams-2": 0, "nyc-1": 0, "ops": 0}), Verdict.ERROR, "nyc-2: nothing was heard of it"),
+        (PlayResult("base.yml", 0, {}), Verdict.ERROR, "nothing was heard of it (and 3 more)"),
+        (PlayResult("base.yml", 2, dict.fromkeys(AGENTS[1:], 0), failed={"ams-1": "no space"}), Verdict.FAIL, "ams-1: no space"),
+        (PlayResult("base.yml", 4, dict.fromkeys(AGENTS[1:], 0), unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1: no route"),
+        (
+            PlayResult("base.yml", 6, dict.fromkeys(AGENTS[2:], 0), failed={"ams-2": "x"}, unreachable={"ams-1": "no route"}),
+            Verdict.ERROR,
+            "ams-1",
+        ),
+        (PlayResult("base.yml", 250, {}), Verdict.ERROR, "status 250"),
     ],
 )
 def test_a_play_passes_only_when_every_host_did_it_all(
@@ -84,8 +88,9 @@ def test_a_play_passes_only_when_every_host_did_it_all(
 
     monkeypatch.setattr(ansible_play, "play_step", play_step)
     monkeypatch.setattr(ansible_play, "variables", lambda env: {"of": env.name})
-    outcome = named("ansible.play").apply(step.ctx({"playbook": "base.yml"}), {})
-    assert played == [("base.yml", {"of": "unit"}, [*AGENTS, OPS])]
+    outcome = named("ansible.play").apply(step.ctx({"playbook": "base.yml"}), dict.fromkeys((*AGENTS, OPS), Finding(Found.ABSENT)))
+    assert (played[0][0], played[0][1], sorted(played[0][2])) == ("base.yml", {"of": "unit"}, list(AGENTS))
+    assert [entry[2] for entry in played[1:]] == ([[OPS]] if verdict is Verdict.PASS else [])
     assert outcome.verdict is verdict and said in outcome.summary
 
 
