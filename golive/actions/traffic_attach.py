@@ -65,9 +65,9 @@ class TrafficAttach:
             )
             if role == "incumbent" and right:
                 right = share == 100 or weights.lease is not None
-            found[point] = Finding(Found.DONE if right else Found.ABSENT, f"slot {slot} is {state.release}, in={state.is_in}, {share} %")
-            if right:
-                found[point] = Finding(Found.DONE, found[point].reason, {"weights": shares(ctx, weights)})
+            how = Found.DONE if right else Found.PARTIAL if state.release == wanted else Found.ABSENT
+            said = f"slot {slot} is {state.release}, in={state.is_in}, {share if share is not None else 'unknown'} %"
+            found[point] = Finding(how, said, {"weights": shares(ctx, weights)} if right else {})
         return found
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
