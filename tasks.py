@@ -248,7 +248,20 @@ def wan(
     finish(lazily("wan", env, link=link or None, rtt=rtt, jitter=jitter, rate=rate, loss=loss), as_json=json, debug=debug)
 
 
+@task(
+    help={
+        "env": "environment whose waves it takes",
+        "site": "site it stands at",
+        "name": "its own for good; this machine's by default",
+        **_COMMON,
+    }
+)
+def worker(_: Context, env: str = "", site: str = "", name: str = "", json: bool = False, debug: bool = False) -> None:
+    """Take waves of a site from the queue and play them, until told to stop."""
+    finish(lazily("worker", env, site=site, name=name), as_json=json, debug=debug)
+
+
 namespace = Collection(
-    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule),
+    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule, worker),
     Collection("lab", wan),
 )

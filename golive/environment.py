@@ -51,6 +51,11 @@ class Settings(BaseModel):
     hosts_at_once: int = Field(default=50, ge=1)
     """Hosts that a play works on at the same time (Ansible's forks). Hosts that share a machine, as the lab's do, share its processors too:
     a play on all of them at once would slow down the traffic that they serve meanwhile."""
+    workers: str | dict[str, str] | None = None
+    """``postgresql://...`` of the queues from which workers near the sites take waves, or one for each site (and ``any`` for waves that
+    cross sites); None: the controller plays them itself."""
+    workers_lost_s: float = Field(default=30.0, ge=2)
+    """Seconds without the database after which a worker ends its play; a little more of silence, and the controller gives the job up."""
 
 
 class Environment(BaseModel):

@@ -11,14 +11,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from golive.actions._world import Answer, aside
+from golive.actions._world import Answer, aside, change
 from golive.actions.port import Findings, Found, Outcome, StepContext
-from golive.fleet.ansible import PlayResult
+from golive.fleet.ansible import PlayResult, play_step
 from golive.fleet.model import Host
+from golive.fleet.variables import variables
 from golive.fleet.waves import Wave, budget_of, policy_of, remaining, waves
 from golive.gates.verdict import Verdict
 
-__all__ = ["Went", "answered", "in_waves", "planned", "played", "set_aside", "spared"]
+__all__ = ["Went", "answered", "change_wave", "in_waves", "planned", "play_wave", "played", "set_aside", "spared"]
 
 JSON = dict[str, Any]
 
@@ -64,6 +65,25 @@ def played(result: PlayResult) -> Went:
     silent = {name: f"{name}: {why}" for name, why in result.unreachable.items()}
     done = {name: count for name, count in result.changed.items() if name not in failed}
     return Went(done, failed, silent, data={"plays": result.as_json()})
+
+
+def play_wave(
+    ctx: StepContext, wave: Wave, playbook: str, *, hosts: Sequence[Host], extravars: Mapping[str, Any], digest: str = ""
+) -> PlayResult:
+    """``playbook`` on the hosts of a wave: by a worker near them where the environment has workers, else by this process."""
+    names = [host.name for host in hosts]
+    if ctx.env.settings.workers is None:
+        return play_step(ctx, playbook, extravars=extravars, limit=names)
+    from golive.workers import play_on_worker
+
+    return play_on_worker(ctx, wave, playbook, hosts=names, extravars={**variables(ctx.env), **extravars}, digest=digest)
+
+
+def change_wave(ctx: StepContext, wave: Wave, hosts: Sequence[Host], *words: str, timeout_s: float) -> Went:
+    """``dwcp-host WORDS`` on the hosts of a wave: by a worker near them where the environment has workers, else over SSH from here."""
+    if ctx.env.settings.workers is None:
+        return answered(change(ctx, hosts, *words, timeout_s=timeout_s))
+    return played(play_wave(ctx, wave, "host_verb.yml", hosts=hosts, extravars={"dwcp_verb": list(words)}))
 
 
 def planned(ctx: StepContext, hosts: Sequence[Host]) -> tuple[Wave, ...]:

@@ -9,10 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from golive.actions._waves import Went, answered, in_waves, played, spared
+from golive.actions._waves import Went, answered, in_waves, play_wave, played, spared
 from golive.actions._world import Answer, aside, ask, change, everywhere, unknown
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
-from golive.fleet.ansible import play_step
 from golive.fleet.model import Host
 from golive.fleet.plays import issued, play_digest
 from golive.fleet.variables import variables
@@ -50,6 +49,8 @@ class AnsiblePlay:
             extravars = {**extravars, "dwcp_unfinished": unfinished}
 
         def play(wave: Wave, hosts: Sequence[Host]) -> Went:
+            if ctx.env.settings.workers is not None:  # there the job itself looks at the traces and leaves them
+                return played(play_wave(ctx, wave, playbook, hosts=hosts, extravars=extravars, digest=digest))
             begun = _trace(ctx, hosts, "begin", digest)
             # A host that refuses the trace refuses the play: it has seen another controller, or cannot write.
             refused = answered({name: answer for name, answer in begun.items() if answer.data is None and not answer.bare})
@@ -57,7 +58,7 @@ class AnsiblePlay:
             if not going:
                 return refused
             # By name, so that a host which the play says nothing of is missed: "every host" would also be none.
-            went = played(play_step(ctx, playbook, extravars=extravars, limit=[host.name for host in going]))
+            went = played(play_wave(ctx, wave, playbook, hosts=going, extravars=extravars))
             there = [host for host in going if host.name in went.done]
             untold = answered({n: a for n, a in _trace(ctx, there, "done", digest).items() if a.data is None and not a.bare})
             done = {name: changed for name, changed in went.done.items() if name not in untold.trouble}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from golive.actions._waves import Went, answered, in_waves, spared
+from golive.actions._waves import Went, change_wave, in_waves, spared
 from golive.actions._world import ask, change, concluded, hosts_for, release_of, unknown
 from golive.actions.port import Finding, Findings, Found, Outcome, Reach, StepContext, action
 from golive.fleet.model import Host
@@ -67,7 +67,7 @@ class ReleaseActivate:
         wanted = release_of(ctx, ctx.params["release"])
 
         def start(wave: Wave, hosts: Sequence[Host]) -> Went:
-            return answered(change(ctx, hosts, "activate", wanted, timeout_s=_START_S))
+            return change_wave(ctx, wave, hosts, "activate", wanted, timeout_s=_START_S)
 
         return in_waves(ctx, hosts_for(ctx, ctx.params["release"]), todo, f"{wanted} runs", start)
 

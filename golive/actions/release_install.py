@@ -9,10 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from golive import releases
-from golive.actions._waves import Went, in_waves, played, spared
+from golive.actions._waves import Went, in_waves, play_wave, played, spared
 from golive.actions._world import ask, hosts_for, release_of, slot_of, unknown
 from golive.actions.port import Finding, Findings, Found, Outcome, Reach, StepContext, action
-from golive.fleet.ansible import play_step
 from golive.fleet.model import Host
 from golive.fleet.waves import Wave
 from golive.gates.verdict import Verdict
@@ -68,7 +67,7 @@ class ReleaseInstall:
         }
 
         def install(wave: Wave, hosts: Sequence[Host]) -> Went:
-            return played(play_step(ctx, "install.yml", limit=[host.name for host in hosts], extravars=extravars))
+            return played(play_wave(ctx, wave, "install.yml", hosts=hosts, extravars=extravars))
 
         return in_waves(ctx, hosts_for(ctx, role), todo, f"{release.id} is installed", install)
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from golive.traffic.buckets import bucket, slot_for
 from golive.onhost.places import Places
 from golive.onhost.weights import Gateway
+from golive.traffic.buckets import bucket, slot_for
 from tests.support.gateway_world import PORTS, World, until, world
 
 SESSIONS = [f"session-{number:04d}" for number in range(400)]

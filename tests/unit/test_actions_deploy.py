@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from golive import actions, ground, runbook
-from golive.actions import ansible_play
+from golive.actions import _waves, ansible_play
 from golive.actions.port import MARK, Finding, Found, registered
 from golive.environment import ROOT
 from golive.errors import Unreachable
@@ -87,7 +87,7 @@ def test_a_play_passes_only_when_every_host_did_it_all(
         played.append((playbook, extravars, limit))
         return result
 
-    monkeypatch.setattr(ansible_play, "play_step", play_step)
+    monkeypatch.setattr(_waves, "play_step", play_step)
     monkeypatch.setattr(ansible_play, "variables", lambda env: {"of": env.name})
     outcome = named("ansible.play").apply(step.ctx({"playbook": "base.yml"}), dict.fromkeys((*AGENTS, OPS), Finding(Found.ABSENT)))
     assert (played[0][0], played[0][1], sorted(played[0][2])) == ("base.yml", {"of": "unit"}, list(AGENTS))
@@ -269,7 +269,7 @@ def _playing(monkeypatch: pytest.MonkeyPatch, end: Any = None) -> list[tuple[lis
             end()
         return PlayResult(playbook, 0, dict.fromkeys(limit, 0))
 
-    monkeypatch.setattr(ansible_play, "play_step", play_step)
+    monkeypatch.setattr(_waves, "play_step", play_step)
     return plays
 
 

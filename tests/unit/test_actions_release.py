@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from golive import actions, releases
-from golive.actions import release_install
+from golive.actions import _waves
 from golive.actions.port import Finding, Found, Reach, StepContext
 from golive.errors import Refused, Unreachable
 from golive.fleet.ansible import PlayResult
@@ -86,7 +86,7 @@ def test_install_plays_on_the_hosts_to_do_alone(step: Step, monkeypatch: pytest.
         plays.append((playbook, given))
         return result
 
-    monkeypatch.setattr(release_install, "play_step", play_step)
+    monkeypatch.setattr(_waves, "play_step", play_step)
     monkeypatch.setattr(releases, "find_id", lambda release_id: SimpleNamespace(id=release_id))
     monkeypatch.setattr(releases, "bundle", lambda release: Path(f"/bundles/{release.id}.tar"))
     outcome = named("release.install").apply(_install(step), _TODO)
