@@ -74,7 +74,7 @@ def packed(
         variables = {name: _carried(value, files, keep) for name, value in extravars.items()}
         (private / "env").mkdir()
         (private / "env" / "extravars").write_text(yaml.safe_dump(variables), encoding="utf-8")
-        output = io.BytesIO()
+        output = _Stream()
         limit = ",".join(hosts)
         ansible_runner.run(
             streamer="transmit", _output=output, private_data_dir=str(private), playbook=f"playbooks/{playbook}", limit=limit, ident="wave"
@@ -87,6 +87,12 @@ def result_of(stream: bytes, take: Callable[[JSON], bool]) -> str:
     with tempfile.TemporaryDirectory(prefix="golive-artifacts-") as made:
         runner = ansible_runner.run(streamer="process", _input=io.BytesIO(stream), private_data_dir=made, event_handler=take, quiet=True)
         return str(runner.status)
+
+
+class _Stream(io.BytesIO):
+    """ansible-runner asks a stream for its name, to know stdout."""
+
+    name = "parcel"
 
 
 def _project(into: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from dbos import DBOS, Queue
+from dbos import DBOS
 
 from golive.environment import ROOT, Environment
 from golive.errors import GoliveError, Occupied, Unreachable
@@ -64,11 +64,15 @@ class Worker:
         }
         DBOS(config=config)
         queues = [queue_of(self._env.name, self._site), queue_of(self._env.name, "")]
-        for queue in queues:
-            Queue(queue, worker_concurrency=1, polling_interval_sec=0.5)
-        DBOS.workflow(name=WORKFLOW)(self._wave)
+
+        @DBOS.workflow(name=WORKFLOW)
+        def wave(text: str) -> str:
+            return self._wave(text)
+
         DBOS.listen_queues(queues)
         DBOS.launch()
+        for queue in queues:
+            DBOS.register_queue(queue, worker_concurrency=1, polling_interval_sec=0.5)
 
     def _wave(self, text: str) -> str:
         """One job, from its beginning however often it was begun: what was done already the hosts say."""

@@ -33,21 +33,24 @@ from tests.support.private_postgres import Postgres, postgres
 
 HOSTS = ("ams-1", "ams-2")
 WAVE = Wave(1, 1, "ams", False, HOSTS)
-LOST_S = 4.0
+LOST_S = 6.0
 PLAY = """
 - hosts: all
   gather_facts: false
   tasks:
     - ansible.builtin.shell: echo "$PPID {{ dwcp_token }}" >> {{ root }}/began
       changed_when: true
-    - ansible.builtin.wait_for: {path: "{{ root }}/go", timeout: 40, sleep: 1}
+    - ansible.builtin.wait_for: {path: "{{ root }}/go", timeout: 100, sleep: 1}
     - ansible.builtin.shell: "echo effect >> {{ root }}/effects"
       args: {creates: "{{ root }}/effects"}
-    - ansible.builtin.copy: {content: "{{ lookup('ansible.builtin.file', pki_dir ~ '/agent.key') }}", dest: "{{ root }}/agent.key", mode: "0600"}
+    - ansible.builtin.copy:
+        content: "{{ lookup('ansible.builtin.file', pki_dir ~ '/agent.key') }}"
+        dest: "{{ root }}/agent.key"
+        mode: "0600"
 """
 
 
-def until(condition: Callable[[], Any], what: str, deadline_s: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], what: str, deadline_s: float = 120.0) -> Any:
     end = time.monotonic() + deadline_s
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
@@ -122,7 +125,7 @@ class Controller(threading.Thread):
         except BaseException as error:
             self.error = error
 
-    def ended(self, deadline_s: float = 40.0) -> PlayResult:
+    def ended(self, deadline_s: float = 120.0) -> PlayResult:
         self.join(deadline_s)
         assert self.error is None, self.error
         assert self.result is not None, "the wave did not end"
@@ -164,9 +167,9 @@ def site(tmp_path: Path, database: Postgres, monkeypatch: pytest.MonkeyPatch) ->
     for worker in made.workers.values():
         worker.kill()
         worker.wait()
-    with_tables = database.value("select to_regclass('golive.job')")
-    if with_tables:  # the next test has jobs of the same names
+    if database.value("select to_regclass('golive.job')"):  # the next test has jobs of the same names
         database.value("with gone as (delete from golive.job returning 1), more as (delete from golive.worker returning 1) select 1")
+    if database.value("select to_regclass('dbos.workflow_status')"):
         database.value("with gone as (delete from dbos.workflow_status returning 1) select 1")
 
 
