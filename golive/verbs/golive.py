@@ -114,6 +114,8 @@ def _release(env: Environment, version: str, kind: str) -> str:
 
 def _result(env: Environment, state: RunState) -> Result:
     text = _sentence(env, state)
+    if state.aside:
+        text += f" NOT on {', '.join(sorted(state.aside))}: set aside within the failure budget; `./inv status --env {env.name}` says why."
     try:
         data = status(env).data
     except GoliveError as error:
