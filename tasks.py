@@ -471,6 +471,19 @@ def notify(_: Context, env: str = "", test: str = "", json: bool = False, debug:
     finish(lazily("notify", env, test=test), as_json=json, debug=debug)
 
 
+@task(
+    help={
+        "env": "environment whose waves it takes",
+        "site": "site it stands at",
+        "name": "its own for good; this machine's by default",
+        **_COMMON,
+    }
+)
+def worker(_: Context, env: str = "", site: str = "", name: str = "", json: bool = False, debug: bool = False) -> None:
+    """Take waves of a site from the queue and play them, until told to stop."""
+    finish(lazily("worker", env, site=site, name=name), as_json=json, debug=debug)
+
+
 namespace = Collection(
     *(
         provision,
@@ -495,6 +508,7 @@ namespace = Collection(
         waive,
         skip,
         notify,
+        worker,
     ),
     Collection("lab", wan),
     Collection("journal", journal_verify, journal_show, journal_export, journal_anchor),

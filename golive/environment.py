@@ -58,6 +58,11 @@ class Settings(BaseModel):
     """``postgresql://`` URL of the journal that several controllers share; ``.golive/<env>/journal.db`` when it is not given."""
     journal_key: str | None = None
     """SSH key that signs the journal, relative to the inventory; the public half alone when an agent holds it. The lab makes its own."""
+    workers: str | dict[str, str] | None = None
+    """``postgresql://...`` of the queues from which workers near the sites take waves, or one for each site (and ``any`` for waves that
+    cross sites); None: the controller plays them itself."""
+    workers_lost_s: float = Field(default=30.0, ge=2)
+    """Seconds without the database after which a worker ends its play; a little more of silence, and the controller gives the job up."""
 
     @field_validator("journal")
     @classmethod

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from golive.actions._world import aside
 from golive.actions.port import StepContext
 from golive.errors import Held
 from golive.fleet.cpus import parse_cpus
@@ -30,12 +31,12 @@ def collector(
     histogram: bool = False,
 ) -> Iterator[Collector]:
     """A collector over the whole fleet, its connections closed afterwards."""
-    fleet = ctx.fleet()
+    fleet, without = ctx.fleet(), aside(ctx)
     tls = operator_tls(ctx.env.state / "pki")
     with ExitStack() as stack:
         prometheus = Prometheus(fleet.ops.address, tls)
         stack.callback(prometheus.close)
-        clients = [LoadClient(host.name, host.address, tls) for host in fleet.loads]
+        clients = [LoadClient(host.name, host.address, tls) for host in fleet.loads if host.name not in without]
         for opened in clients:
             stack.callback(opened.close)
         yield Collector(
@@ -43,7 +44,7 @@ def collector(
             clients,
             candidate=candidate,
             incumbent=incumbent,
-            hosts=[host.name for host in fleet.agents],
+            hosts=[host.name for host in fleet.agents if host.name not in without],
             cpus=len(parse_cpus(ctx.env.settings.agent_cpus)),
             start=start,
             stale_after_s=policy.stale_after_s,

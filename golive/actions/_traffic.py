@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from golive.actions._world import slot_of, world
+from golive.actions._world import aside, slot_of, world
 from golive.actions.port import Finding, Findings, Found, StepContext
 from golive.errors import Refused, Unreachable
 from golive.traffic import Traffic, Weights, traffic_of
@@ -18,9 +18,12 @@ TTL_S = 10.0
 
 def traffic(ctx: StepContext) -> Traffic:
     """The traffic of the whole fleet, with this process's fencing token."""
-    fleet = ctx.fleet()
+    fleet, without = ctx.fleet(), aside(ctx)
+    shell = world(ctx.env, fleet).shell
+    if without:  # where agents admit sessions themselves, one that was set aside is no point of this run's
+        fleet = fleet.model_copy(update={"hosts": tuple(host for host in fleet.hosts if host.name not in without)})
     candidate_slot: Any = slot_of(ctx, "candidate")
-    return traffic_of(world(ctx.env, fleet).shell, fleet, run=ctx.run, token=ctx.token, candidate_slot=candidate_slot)
+    return traffic_of(shell, fleet, run=ctx.run, token=ctx.token, candidate_slot=candidate_slot)
 
 
 def shares(ctx: StepContext, weights: Weights) -> dict[str, int]:

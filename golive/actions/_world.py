@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from golive.actions.port import Finding, Found, Outcome, StepContext
 from golive.environment import Environment
-from golive.errors import BadInput, GoliveError, Held
+from golive.errors import BadInput, GoliveError, Held, Unreachable
 from golive.fleet.model import Fleet, Host
 from golive.fleet.ssh import Completed, Shell
 from golive.gates.verdict import Verdict
@@ -17,6 +17,7 @@ from golive.gates.verdict import Verdict
 __all__ = [
     "Answer",
     "World",
+    "aside",
     "ask",
     "change",
     "command",
@@ -64,10 +65,21 @@ def release_of(ctx: StepContext, role: str) -> str:
     raise BadInput(f"Step {ctx.step}: this run has no {role} release.")
 
 
+_BACK = "rollback:"
+"""Beginning of the names of the stages of the way back."""
+
+
+def aside(ctx: StepContext) -> Mapping[str, Mapping[str, Any]]:
+    """Hosts that this run goes on without, and why. Nobody on the way back: the candidate may be on them, too."""
+    if ctx.stage.startswith(_BACK):
+        return {}
+    return {str(fact["host"]): fact for fact in ctx.facts("host.set-aside")}
+
+
 def hosts_for(ctx: StepContext, role: str) -> Sequence[Host]:
-    """The hosts on which a release of ``role`` runs."""
-    fleet = ctx.fleet()
-    return list(fleet.loads) if role == "load" else list(fleet.agents)
+    """The hosts on which a release of ``role`` is to run; those that were set aside left out."""
+    fleet, without = ctx.fleet(), aside(ctx)
+    return [host for host in (fleet.loads if role == "load" else fleet.agents) if host.name not in without]
 
 
 def command(host: Host, *words: str) -> list[str]:
@@ -82,20 +94,29 @@ class Answer:
     data: dict[str, Any] | None
     trouble: str = ""
     refused: bool = False
+    kind: Literal["failed", "unreachable", "unknown"] = "unknown"
+    """Of a trouble: the host said that it could not, it said nothing, or what it said tells nothing (or is not its own)."""
+    bare: bool = False
+    """The host has no ``dwcp-host``, or one from before this verb: the play that is to come brings it."""
 
 
 def _answer(host: Host, got: Completed | GoliveError) -> Answer:
     if isinstance(got, GoliveError):
-        return Answer(None, f"{host.name}: {got}")
+        return Answer(None, f"{host.name}: {got}", kind="unreachable" if isinstance(got, Unreachable) else "unknown")
     said = got.stderr.decode(errors="replace").strip().splitlines()
     if got.rc != 0:
         why = said[-1] if said else f"exit status {got.rc} without a word"
-        return Answer(None, f"{host.name}: {why}", refused=got.rc == 4)
+        return Answer(None, f"{host.name}: {why}", refused=got.rc == 4, kind="failed", bare=_is_bare(got))
     try:
         data = json.loads(got.stdout)
     except ValueError:
         return Answer(None, f"{host.name}: dwcp-host answered something that is not JSON")
     return Answer(data, "") if isinstance(data, dict) else Answer(None, f"{host.name}: dwcp-host answered no JSON object")
+
+
+def _is_bare(got: Completed) -> bool:
+    """A shell's exit status for a command that does not exist, sudo's word for it, or an older ``dwcp-host``'s for its verb."""
+    return got.rc == 127 or b"command not found" in got.stderr or (got.rc == 2 and b"invalid choice" in got.stderr)
 
 
 def everywhere(ctx: StepContext, hosts: Sequence[Host], *words: str, timeout_s: float = 60) -> Mapping[str, Answer]:
@@ -123,7 +144,11 @@ def ask(ctx: StepContext, hosts: Sequence[Host]) -> Mapping[str, Answer]:
 
 def unknown(answers: Mapping[str, Answer]) -> dict[str, Finding]:
     """A finding UNKNOWN for every host that did not answer."""
-    return {name: Finding(Found.UNKNOWN, answer.trouble) for name, answer in answers.items() if answer.data is None}
+    return {
+        name: Finding(Found.UNKNOWN, answer.trouble, {"unreachable": True} if answer.kind == "unreachable" else {})
+        for name, answer in answers.items()
+        if answer.data is None
+    }
 
 
 def slot_of(ctx: StepContext, role: str) -> str:
@@ -136,7 +161,7 @@ def slot_of(ctx: StepContext, role: str) -> str:
     for fact in ctx.facts("slot"):
         if fact["release"] == release:
             return str(fact["slot"])
-    answers = ask(ctx, ctx.fleet().agents)
+    answers = ask(ctx, hosts_for(ctx, "incumbent"))
     silent = [a.trouble for a in answers.values() if a.data is None]
     if silent:
         raise Held(f"Which slot is free cannot be told: {silent[0]}. Mend the host, then run the same command again.")

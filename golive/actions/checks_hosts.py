@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from golive.actions._check import Check, on_each
 from golive.actions._https import client, get
-from golive.actions._world import release_of, slot_of, world
+from golive.actions._world import aside, release_of, slot_of, world
 from golive.actions.checks_smoke import CONTROL_PORT
 from golive.actions.port import Outcome, StepContext, action
 from golive.errors import Refused
@@ -69,4 +69,4 @@ class ChecksHosts(Check):
                         raise Refused(f"{host.name}: the incumbent {serving} is not ready there: {ready.text[:160]!r}", host=host.name)
                 return f"disk {used} used, load {lines[4].split()[0]} on {lines[5]} cores"
 
-            return on_each(list(fleet.hosts), look, "hosts healthy")
+            return on_each([host for host in fleet.hosts if host.name not in aside(ctx)], look, "hosts healthy")

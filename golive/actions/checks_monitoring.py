@@ -9,6 +9,7 @@ import httpx
 
 from golive.actions._check import Check
 from golive.actions._https import client, get
+from golive.actions._world import aside
 from golive.actions.port import Outcome, StepContext, action
 from golive.errors import Held
 from golive.gates.verdict import Verdict
@@ -44,7 +45,7 @@ class ChecksMonitoring(Check):
         return Outcome(Verdict.PASS, f"{data['targets']} targets up, {len(_RULES)} alert rules, none firing", data)
 
     def _look(self, ctx: StepContext) -> tuple[str, dict[str, Any]]:
-        fleet = ctx.fleet()
+        fleet, without = ctx.fleet(), aside(ctx)
         ops = fleet.ops
         with client(ctx.env) as opened:
             base = f"https://{ops.address}:9090"
@@ -52,8 +53,11 @@ class ChecksMonitoring(Check):
             rules = {r["name"] for g in _data(get(opened, f"{base}/api/v1/rules", ops.name))["groups"] for r in g["rules"]}
             alerts = [a for a in _data(get(opened, f"{base}/api/v1/alerts", ops.name))["alerts"] if a["state"] == "firing"]
             alertmanager = get(opened, f"https://{ops.address}:9093/-/ready", ops.name)
+        # A host that this run goes on without is watched by nobody who decides.
+        targets = [t for t in targets if t["labels"].get("host") not in without]
         counts = {job: sum(1 for t in targets if t["labels"]["job"] == job) for job in ("agent", "load", "gateway", "node")}
-        needed = {"agent": len(fleet.agents), "load": len(fleet.loads), "gateway": len(fleet.gateways), "node": len(fleet.hosts)}
+        kept = {"agent": fleet.agents, "load": fleet.loads, "gateway": fleet.gateways, "node": fleet.hosts}
+        needed = {job: sum(1 for host in hosts if host.name not in without) for job, hosts in kept.items()}
         data = {"targets": len(targets), "jobs": counts, "firing": [a["labels"]["alertname"] for a in alerts]}
         down = [
             f"{t['labels']['job']} on {t['labels'].get('host', t['scrapeUrl'])}: {t['lastError'] or t['health']}"

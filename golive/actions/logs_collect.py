@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Literal
 
@@ -41,12 +42,20 @@ class LogsCollect:
         shell, missed = world(ctx.env, ctx.fleet()).shell, []
         words = ("journalctl", "--unit", unit, "--output", "short-iso", "--no-pager", "--lines", str(_LINES))
         ctx.workdir.mkdir(parents=True, exist_ok=True)
-        for name, got in shell.each(hosts, command(hosts[0], *words), timeout_s=60).items() if hosts else ():
+        said = {}
+        for user in sorted({host.ssh_user for host in hosts}):
+            same = [host for host in hosts if host.ssh_user == user]
+            said.update(shell.each(same, command(same[0], *words), timeout_s=60))
+        for name, got in said.items():
             if isinstance(got, GoliveError) or got.rc != 0:
                 missed.append(name)
                 (ctx.workdir / f"{name}.missed").write_text(f"not collected: {got}\n", encoding="utf-8")
             else:
-                (ctx.workdir / f"{name}.log").write_bytes(got.stdout)
+                # Whole or not at all: a log that a kill cut off would count as collected.
+                partial = ctx.workdir / f".{name}.log.{os.getpid()}"
+                partial.write_bytes(got.stdout)
+                partial.replace(ctx.workdir / f"{name}.log")
+                (ctx.workdir / f"{name}.missed").unlink(missing_ok=True)
         kept = f"logs of {len(hosts) - len(missed)} hosts in {ctx.workdir}"
         summary = f"{kept}; not collected from {', '.join(missed)}" if missed else kept
         return Outcome(Verdict.PASS, summary, {"missed": missed, "directory": str(ctx.workdir)})

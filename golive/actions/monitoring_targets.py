@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from golive.actions._world import command, release_of, slot_of, world
+from golive.actions._world import command, everywhere, hosts_for, release_of, slot_of, unknown, world
 from golive.actions.checks_smoke import CONTROL_PORT
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
 from golive.gates.verdict import Verdict
@@ -28,7 +28,17 @@ class MonitoringTargets:
         releases: list[Literal["candidate", "incumbent"]] = Field(min_length=1)
 
     def probe(self, ctx: StepContext) -> Findings:
-        return {ctx.fleet().ops.name: Finding(Found.ABSENT, "the list is compared where it is written")}
+        ops = ctx.fleet().ops
+        answer = everywhere(ctx, [ops], "targets", "show", timeout_s=30)[ops.name]
+        if answer.data is None:
+            return (
+                {ops.name: Finding(Found.ABSENT, "nothing was ever told to scrape there")} if answer.bare else unknown({ops.name: answer})
+            )
+        there = answer.data.get("groups")
+        if not isinstance(there, list):
+            return {ops.name: Finding(Found.PARTIAL, "the list of targets cannot be read; it is written anew")}
+        same = _targets(there) == _targets(self._groups(ctx))
+        return {ops.name: Finding(Found.DONE if same else Found.ABSENT, f"{len(there)} targets, {'these' if same else 'others'}")}
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
         fleet = ctx.fleet()
@@ -50,7 +60,12 @@ class MonitoringTargets:
         groups = []
         for role in ctx.params["releases"]:
             release, slot = release_of(ctx, role), slot_of(ctx, role)
-            for host in ctx.fleet().agents:
+            for host in hosts_for(ctx, role):
                 labels = {"host": host.name, "site": host.site, "slot": slot, "release": release}
                 groups.append({"targets": [f"{host.name}:{CONTROL_PORT[slot]}"], "labels": labels})
         return groups
+
+
+def _targets(groups: list[Any]) -> set[str]:
+    """The list without its order."""
+    return {json.dumps(group, sort_keys=True) for group in groups}

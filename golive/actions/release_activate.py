@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from golive.actions._waves import Went, change_wave, in_waves, spared
 from golive.actions._world import ask, change, concluded, hosts_for, release_of, unknown
 from golive.actions.port import Finding, Findings, Found, Outcome, Reach, StepContext, action
+from golive.fleet.model import Host
+from golive.fleet.waves import Wave
 from golive.gates.verdict import Verdict
 
 __all__ = ["ReleaseActivate", "ReleaseDeactivate", "units"]
@@ -25,10 +28,10 @@ class _Params(BaseModel):
     release: Literal["candidate", "incumbent"]
 
 
-def units(ctx: StepContext, *, running: bool) -> Findings:
+def units(ctx: StepContext, hosts: Sequence[Host], *, running: bool) -> Findings:
     """DONE for each host whose unit of the release is in the wanted state; a stopped but enabled unit is PARTIAL."""
     role = ctx.params["release"]
-    wanted, hosts = release_of(ctx, role), hosts_for(ctx, role)
+    wanted = release_of(ctx, role)
     answers = ask(ctx, hosts)
     found: dict[str, Finding] = unknown(answers)
     for name, answer in answers.items():
@@ -58,12 +61,15 @@ class ReleaseActivate:
         return Reach.CANDIDATE if params["release"] == "candidate" else Reach.NONE
 
     def probe(self, ctx: StepContext) -> Findings:
-        return units(ctx, running=True)
+        return spared(ctx, hosts_for(ctx, ctx.params["release"]), lambda hosts: units(ctx, hosts, running=True))
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
         wanted = release_of(ctx, ctx.params["release"])
-        hosts = [h for h in hosts_for(ctx, ctx.params["release"]) if h.name in todo]
-        return concluded(change(ctx, hosts, "activate", wanted, timeout_s=_START_S), f"{wanted} runs on {len(hosts)} hosts")
+
+        def start(wave: Wave, hosts: Sequence[Host]) -> Went:
+            return change_wave(ctx, wave, hosts, "activate", wanted, timeout_s=_START_S)
+
+        return in_waves(ctx, hosts_for(ctx, ctx.params["release"]), todo, f"{wanted} runs", start)
 
     def undo(self, ctx: StepContext) -> Outcome:
         wanted = release_of(ctx, ctx.params["release"])
@@ -81,7 +87,7 @@ class ReleaseDeactivate:
     Params = _Params
 
     def probe(self, ctx: StepContext) -> Findings:
-        return units(ctx, running=False)
+        return spared(ctx, hosts_for(ctx, ctx.params["release"]), lambda hosts: units(ctx, hosts, running=False))
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
         wanted = release_of(ctx, ctx.params["release"])

@@ -32,7 +32,7 @@ class ReleaseRetire:
         return Reach.FINAL
 
     def probe(self, ctx: StepContext) -> Findings:
-        found = dict(units(ctx, running=False))
+        found = dict(units(ctx, hosts_for(ctx, "incumbent"), running=False))
         done = all(f.found is Found.DONE for f in found.values())
         pruned = any(f.get("step") == ctx.step for f in ctx.facts("releases.pruned"))
         if done and not pruned:  # whether the gateways let go and the old files went is told by the step's own record

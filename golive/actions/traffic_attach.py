@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from golive.actions._traffic import journaled, shares, traffic
-from golive.actions._world import release_of, slot_of
+from golive.actions._world import aside, release_of, slot_of
 from golive.actions.port import Finding, Findings, Found, Outcome, Reach, StepContext, action
 from golive.errors import Refused, Unreachable
 from golive.gates.verdict import Verdict
@@ -60,11 +60,14 @@ class TrafficAttach:
                 return {point: weights}
             state, share = weights.slots[slot], _share(weights, slot)
             right = state.release == wanted and state.is_in and share is not None
+            right = right and {name for name in aside(ctx) if ctx.fleet().named(name).site == ctx.fleet().named(point).site} <= set(
+                state.without
+            )
             if role == "incumbent" and right:
                 right = share == 100 or weights.lease is not None
-            found[point] = Finding(Found.DONE if right else Found.ABSENT, f"slot {slot} is {state.release}, in={state.is_in}, {share} %")
-            if right:
-                found[point] = Finding(Found.DONE, found[point].reason, {"weights": shares(ctx, weights)})
+            how = Found.DONE if right else Found.PARTIAL if state.release == wanted else Found.ABSENT
+            said = f"slot {slot} is {state.release}, in={state.is_in}, {share if share is not None else 'unknown'} %"
+            found[point] = Finding(how, said, {"weights": shares(ctx, weights)} if right else {})
         return found
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
@@ -77,7 +80,7 @@ class TrafficAttach:
             # Nothing is labelled or let in while the slot has a share left over from an earlier run.
             journaled(ctx, port.shift(0, stage=ctx.stage).weights)
         port.label(slot, wanted)
-        port.enable(slot, up_s=_UP_S)
+        port.enable(slot, up_s=_UP_S, without=sorted(aside(ctx)))
         read = port.read()
         if role == "incumbent" and any(_share(w, slot) != 100 for w in read.values()):
             read = port.shift(candidate_share, stage=ctx.stage).weights

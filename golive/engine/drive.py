@@ -118,7 +118,8 @@ def _fence_first(live: Live) -> None:
         return
     timing = live.ports.timing
     for attempt in range(1, timing.probes + 1):
-        silent = live.fence()
+        # A host that was set aside carries no users of the candidate and is waited for by nobody.
+        silent = {target: finding for target, finding in live.fence().items() if target not in live.state.aside}
         if not silent:
             return
         if attempt < timing.probes:

@@ -135,6 +135,10 @@ class RunState:
     """The request to go back that was taken: from here on the run never goes forward, also when it died before it began to."""
     asked: list[int] = field(default_factory=list)
     """Ids of the operators' requests that stand in the journal."""
+    wave: JSON | None = None
+    """The last wave that began, as journaled, with ``at``, and ``done`` once it was."""
+    aside: dict[str, JSON] = field(default_factory=dict)
+    """Hosts that the run goes on without: ``state``, ``reason``, ``by``, ``at``."""
     bugs: list[JSON] = field(default_factory=list)
     starter: str = ""
     """``user@host`` of the process that began the run."""
@@ -403,6 +407,15 @@ def _append_to(name: str) -> Callable[[RunState, Record], None]:
     return change
 
 
+def _wave(state: RunState, record: Record) -> None:
+    done = record.at if record.kind == "wave.done" else None
+    state.wave = {**record.data, "at": (state.wave or {}).get("at") if done else record.at, "step": record.step, "done": done}
+
+
+def _set_aside(state: RunState, record: Record) -> None:
+    state.aside[str(record.data.get("host"))] = {**record.data, "at": record.at}
+
+
 def _process_started(state: RunState, record: Record) -> None:
     names = ("pid", "start", "host", "machine", "boot", "namespace", "what")
     if all(name in record.data for name in names):
@@ -464,6 +477,9 @@ _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "guard": _append_to("guard"),
     "trigger": _append_to("triggers"),
     "bug": _append_to("bugs"),
+    "wave.started": _wave,
+    "wave.done": _wave,
+    "host.set-aside": _set_aside,
     "process.started": _process_started,
     "process.ended": _process_ended,
     "rollback.requested": _rollback_requested,

@@ -22,7 +22,7 @@ from golive.fleet.variables import variables
 if TYPE_CHECKING:
     from golive.actions.port import StepContext
 
-__all__ = ["PlayResult", "play", "play_step"]
+__all__ = ["PlayResult", "Recap", "play", "play_environment", "play_step"]
 
 JSON = dict[str, Any]
 
@@ -114,7 +114,7 @@ def play(
         raise Unprepared(f"{book} is missing.")
     workdir.mkdir(parents=True, exist_ok=True)
     private = Path(tempfile.mkdtemp(prefix=f"{book.stem}-", dir=workdir))
-    recap = _Recap(on_event, on_process)
+    recap = Recap(on_event, on_process)
     began = time.monotonic()
     try:
         config = RunnerConfig(
@@ -130,7 +130,7 @@ def play(
         )
         config.prepare()
         config.command[0] = str(Path(sysconfig.get_path("scripts")) / "ansible-playbook")
-        config.env = _environment(config.env, child_env or {}, forks=env.settings.hosts_at_once)
+        config.env = play_environment(config.env, child_env or {}, forks=env.settings.hosts_at_once)
         runner = Runner(config, event_handler=recap.take, cancel_callback=cancelled)
         runner.run()
     finally:
@@ -172,7 +172,7 @@ def play_step(
         ctx.check()
 
 
-class _Recap:
+class Recap:
     """Counts per host from Ansible's events. Nothing is asked of ansible-runner afterwards: it forgets events that are not written."""
 
     def __init__(self, on_event: Callable[[JSON], None] | None, on_process: Callable[[int], None] | None) -> None:
@@ -222,7 +222,8 @@ def _marks(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if os.environ.get(name) != value}
 
 
-def _environment(prepared: Mapping[str, str], marks: Mapping[str, str], *, forks: int) -> dict[str, str]:
+def play_environment(prepared: Mapping[str, str], marks: Mapping[str, str], *, forks: int) -> dict[str, str]:
+    """What a play gets of ``prepared``, a process's environment, and what is fixed for all plays."""
     kept = {name: value for name, value in prepared.items() if name in _PASSED or name.startswith(_OWN)}
     path = os.pathsep.join([sysconfig.get_path("scripts"), prepared.get("PATH", os.defpath)])
     fixed = {

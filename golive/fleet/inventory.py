@@ -16,7 +16,7 @@ from golive.fleet.model import Fleet, Host
 
 __all__ = ["ansible_inventory", "control_directory", "forget_fleet", "read_fleet", "read_static_hosts", "write_fleet"]
 
-_STATIC = {"name", "site", "address", "role", "gateway", "load", "ssh_user", "ssh_port", "host_key"}
+_STATIC = {"name", "site", "address", "role", "gateway", "load", "ssh_user", "ssh_port", "host_key", "canary"}
 
 
 def read_fleet(env: Environment) -> Fleet:

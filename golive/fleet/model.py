@@ -24,6 +24,8 @@ class Host(BaseModel):
     """Whether a gateway (HAProxy and dwcp-guard) runs here: host 1 of each site."""
     load: bool = False
     """Whether the load client runs here: host 2 of each site."""
+    canary: bool = False
+    """Whether a change reaches this host before the others of the fleet."""
     ssh_user: str = "root"
     ssh_port: int = 22
     host_key: str

@@ -18,7 +18,7 @@ from golive.environment import Environment
 from golive.errors import Refused, Unprepared
 from golive.fleet.model import Fleet, Host
 
-__all__ = ["LAB_ORGANISATION", "check_ca", "ensure", "roles"]
+__all__ = ["LAB_ORGANISATION", "check_ca", "due", "ensure", "roles"]
 
 LAB_ORGANISATION = "DWCP lab, not for production"
 
@@ -83,6 +83,31 @@ def ensure(env: Environment, fleet: Fleet, addresses: Mapping[str, Sequence[str]
     return made
 
 
+def due(env: Environment, fleet: Fleet, addresses: Mapping[str, Sequence[str]]) -> list[str]:
+    """What :func:`ensure` would make, by path: certificates that are missing, run out, were issued by another CA, or lie there without
+    their own key, as a change that was cut off leaves them. Changes nothing."""
+    directory = env.state / "pki"
+    known = _load(directory / "ca")
+    if known is None or known[1].not_valid_after_utc - datetime.now(UTC) <= _RENEW:
+        return ["ca.crt, and with it every certificate"]
+    wanted = [(directory / "operator", "operator", "operator", list[str]())]
+    for host in fleet.hosts:
+        names = [host.name, *addresses.get(host.name, [host.address])]
+        for role in roles(host):
+            wanted.append((directory / host.name / role, role, host.name if role == "agent" else f"{role}.{host.name}", names))
+    found = []
+    for base, role, name, names in wanted:
+        there = _load(base)
+        if there is None or not _good(there[1], *_identity(role, name, names), known[1]):
+            found.append(f"{base.relative_to(directory)}.crt")
+    return found
+
+
+def _identity(role: str, name: str, names: Sequence[str]) -> tuple[x509.Name, x509.SubjectAlternativeName]:
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role), x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return subject, x509.SubjectAlternativeName([_general_name(entry) for entry in names] or [x509.DNSName(name)])
+
+
 def _authority(directory: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate, int]:
     known = _load(directory / "ca")
     if known is not None and known[1].not_valid_after_utc - datetime.now(UTC) > _RENEW:
@@ -105,8 +130,7 @@ def _authority(directory: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certif
 
 def _issue(base: Path, role: str, name: str, names: Sequence[str], ca_key: ec.EllipticCurvePrivateKey, ca: x509.Certificate) -> int:
     """``base``.crt and ``base``.key are a certificate for ``name`` in ``role``; returns whether they had to be made."""
-    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role), x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    alternatives = x509.SubjectAlternativeName([_general_name(entry) for entry in names] or [x509.DNSName(name)])
+    subject, alternatives = _identity(role, name, names)
     known = _load(base)
     if known is not None and _good(known[1], subject, alternatives, ca):
         return 0

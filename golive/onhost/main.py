@@ -26,6 +26,7 @@ __all__ = ["MODULES", "main"]
 MODULES = {
     "activate": "activate",
     "anchor": "anchor",
+    "certificates": "certificates",
     "deactivate": "activate",
     "fence": "main",
     "guard": "guard",
@@ -33,6 +34,7 @@ MODULES = {
     "lease": "gateway",
     "load-start": "activate",
     "load-stop": "activate",
+    "play": "play",
     "prune": "installed",
     "slot": "gateway",
     "status": "installed",

@@ -38,6 +38,11 @@ class Places:
         return self.state / "journal-keys.json"
 
     @property
+    def plays(self) -> Path:
+        """One file a playbook: how far which of its runs came on this host."""
+        return self.state / "plays"
+
+    @property
     def gateway(self) -> Path:
         return self.root / "var/lib/dwcp/gateway"
 

@@ -36,6 +36,17 @@ def _targets_set(call: Call) -> dict[str, Any]:
     return {"changed": text != known, "targets": sum(len(group["targets"]) for group in groups)}
 
 
+@verb("targets show", help="what Prometheus is told to scrape as job agent", changes=False)
+def _targets_show(call: Call) -> dict[str, Any]:
+    path = call.places.root / "var/lib/dwcp/targets/agent.json"
+    try:
+        return {"groups": json.loads(path.read_text(encoding="utf-8"))}
+    except FileNotFoundError:
+        return {"groups": []}
+    except ValueError:
+        return {"groups": None}
+
+
 def checked(groups: Any) -> list[dict[str, Any]]:
     """``groups`` when Prometheus can take them and no target is there twice. Raises BadInput saying which is wrong."""
     if not isinstance(groups, list):

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -194,17 +194,30 @@ class Gateway:
                 raise
         return changed
 
-    def set_slot_in(self, slot: str, is_in: bool) -> bool:
-        """``slot`` is in or out, in HAProxy and on disk; says whether anything changed."""
+    def set_slot_in(self, slot: str, is_in: bool, *, without: Sequence[str] = ()) -> bool:
+        """``slot`` is in or out, in HAProxy and on disk; says whether anything changed.
+
+        The servers in ``without`` stay out of a slot that is in, also after a restart: their hosts do not have its release. Raises Refused
+        when that leaves none.
+        """
+        servers = sorted(self.runtime.servers(f"slot_{slot}"))
+        kept_out = sorted(set(without) & set(servers)) if is_in else []
+        if is_in and kept_out == servers:
+            raise Refused(f"Every server of slot {slot} here is to stay out of it, so it cannot be in: {', '.join(servers)}.")
         if not is_in and self.control() in (None, slot):
             self.set_control(None)
         slots = self.slots()
-        changed = slots[slot]["in"] is not is_in
+        changed = slots[slot]["in"] is not is_in or slots[slot].get("without", []) != kept_out
         slots[slot]["in"] = is_in
+        slots[slot].pop("without", None)
+        if kept_out:
+            slots[slot]["without"] = kept_out
+            self._record_slots(slots, self.control())  # first: one that is put out and not recorded would come back by itself
         self.runtime.set_map(self.slots_map, f"slot_{slot}", "in" if is_in else "out")
         for name, server in sorted(self.runtime.servers(f"slot_{slot}").items()):
-            if server.out is is_in:
-                self.runtime.set_server_out(f"slot_{slot}", name, out=not is_in)
+            out = not is_in or name in kept_out
+            if server.out is not out:
+                self.runtime.set_server_out(f"slot_{slot}", name, out=out)
                 changed = True
         self._record_slots(slots, self.control())
         return changed
@@ -243,8 +256,8 @@ class Gateway:
                     self.runtime.set_map(path, name, value)
                     done.append(f"{name}: {value}")
             # A server that a person took out of a slot that is in stays out.
-            for server, state in () if wanted["in"] else sorted(self.runtime.servers(name).items()):
-                if not state.out:
+            for server, state in sorted(self.runtime.servers(name).items()):
+                if not state.out and (not wanted["in"] or server in wanted.get("without", [])):
                     self.runtime.set_server_out(name, server, out=True)
                     done.append(f"{name}/{server}: out")
         if isinstance(self.runtime, Runtime):

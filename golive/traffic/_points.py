@@ -81,8 +81,9 @@ class HostPoints:
     def close(self) -> None:
         self._all(self._change(["lease", "close"]), _nothing)
 
-    def enable(self, slot: SlotName, *, up_s: float = 10.0) -> None:
-        self._all(self._change(["slot", "enable", slot, "--up", f"{up_s:g}"], timeout_s=30 + up_s), _nothing)
+    def enable(self, slot: SlotName, *, up_s: float = 10.0, without: Sequence[str] = ()) -> None:
+        left_out = [word for host in sorted(without) for word in ("--without", host)]
+        self._all(self._change(["slot", "enable", slot, "--up", f"{up_s:g}", *left_out], timeout_s=30 + up_s), _nothing)
 
     def disable(self, slot: SlotName, *, last: bool = False) -> None:
         self._all(self._change(["slot", "disable", slot, *(["--last"] if last else [])]), _nothing)
@@ -151,8 +152,8 @@ def _nothing(name: str, said: dict[str, Any]) -> None:
 
 def _weights(name: str, said: dict[str, Any]) -> Weights:
     slots: dict[SlotName, Slot] = {
-        "a": Slot(said["slots"]["a"]["release"], bool(said["slots"]["a"]["in"])),
-        "b": Slot(said["slots"]["b"]["release"], bool(said["slots"]["b"]["in"])),
+        "a": _slot(said["slots"]["a"]),
+        "b": _slot(said["slots"]["b"]),
     }
     runtime = said["runtime"]
     return Weights(
@@ -166,6 +167,10 @@ def _weights(name: str, said: dict[str, Any]) -> Weights:
         guard_age_s=said["guard_age_s"],
         problem=said["problem"],
     )
+
+
+def _slot(said: dict[str, Any]) -> Slot:
+    return Slot(said["release"], bool(said["in"]), tuple(said.get("without", ())))
 
 
 def _beat(name: str, said: dict[str, Any]) -> Beat:

@@ -110,9 +110,9 @@ class FakeTraffic:
         for _, point in self._answering():
             point.lease = None
 
-    def enable(self, slot: SlotName, *, up_s: float = 10.0) -> None:
+    def enable(self, slot: SlotName, *, up_s: float = 10.0, without: Sequence[str] = ()) -> None:
         for name, point in self._answering():
-            point.slots[slot] = Slot(point.slots[slot].release, True)
+            point.slots[slot] = Slot(point.slots[slot].release, True, tuple(sorted(without)))
             if not point.servers_up and up_s > 0:
                 raise Refused(f"Slot {slot} of {name} is in, but its servers are not up.", host=name)
 

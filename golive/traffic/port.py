@@ -7,7 +7,7 @@ or raises naming the point at which it does not and what the others were left at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -29,6 +29,8 @@ class Slot:
 
     release: str | None
     is_in: bool
+    without: tuple[str, ...] = ()
+    """Servers that stay out of the slot while it is in."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,11 @@ class Traffic(Protocol):
         """The guards leave everything alone."""
         ...
 
-    def enable(self, slot: SlotName, *, up_s: float = 10.0) -> None:
-        """``slot`` may get traffic; every server of it is up within ``up_s`` seconds, else Refused."""
+    def enable(self, slot: SlotName, *, up_s: float = 10.0, without: Sequence[str] = ()) -> None:
+        """``slot`` may get traffic; every server of it is up within ``up_s`` seconds, else Refused.
+
+        Hosts in ``without`` do not have the slot's release: their servers stay out of it. Refused where that leaves a point none.
+        """
         ...
 
     def disable(self, slot: SlotName, *, last: bool = False) -> None:

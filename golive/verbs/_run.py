@@ -48,6 +48,8 @@ def shown(env: Environment, *, quiet: bool) -> AbstractContextManager[Tell]:
 def ended(env: Environment, state: RunState) -> Result:
     """The result of a verb that left the environment's run in ``state``."""
     text = sentence(env, state)
+    if state.aside:
+        text += f" NOT on {', '.join(sorted(state.aside))}: set aside within the failure budget; `./inv status --env {env.name}` says why."
     try:
         data = status(env).data
     except GoliveError as error:

@@ -44,7 +44,7 @@ def status(env: Environment, *, watch: bool = False) -> Result:
             **_run(env, standing),
             "traffic": traffic,
             "traffic_from": source,
-            "hosts": _hosts(fleet, shell),
+            "hosts": [_with_aside(row, standing) for row in _hosts(fleet, shell)],
             "requests": _requests(env, fleet, standing.last),
         }
     return Result(data, _text(data, standing))
@@ -72,6 +72,8 @@ def _run(env: Environment, standing: Standing) -> JSON:
         "incumbent": version_of(state.incumbent),
         "max_candidate_weight": state.max_candidate_weight,
         "verdict": {"gate": gate.get("verdict"), "trigger": trigger},
+        "wave": state.wave,
+        "aside": state.aside,
         "held": state.held,
         "paused": state.paused,
         "aborting": state.aborting,
@@ -151,6 +153,12 @@ def _host(host: Host, got: Any) -> JSON:
     return {**said, "state": "up", "running": running}
 
 
+def _with_aside(row: JSON, standing: Standing) -> JSON:
+    """A host that the run goes on without says so; what it answers now stays."""
+    known = standing.last.aside.get(row["name"])
+    return {**row, "set_aside": known} if known else row
+
+
 def _requests(env: Environment, fleet: Fleet | None, state: RunState) -> JSON:
     """Requests of all load clients during the run, from their counters; null where those cannot be read."""
     unknown = {"total": None, "failed": None}
@@ -211,6 +219,9 @@ def _text(data: JSON, standing: Standing) -> str:
         late = ", ".join(f"{over['stage']} ({over['seconds']:.0f} s)" for over in (standing.last.rollback or {})["overruns"])
         lines.append(f"  the way back took longer than its budget: {late}")
     lines += _people(data)
+    if standing.last.open and (wave := data["wave"]) is not None:
+        where = f", {wave['site']}" if wave["site"] else ""
+        lines.append(f"  wave {wave['wave']} of {wave['of']}{where} of step {wave['step']} {'done' if wave['done'] else 'under way'}")
     if data["holder"]:
         lines.append(f"  held by {data['holder']}")
     if data["verdict"]["gate"]:
@@ -220,7 +231,8 @@ def _text(data: JSON, standing: Standing) -> str:
         lines.append(f"  {gateway}: {', '.join(f'{version} {share} %' for version, share in sorted(weights.items()))}{told}")
     for host in data["hosts"]:
         running = ", ".join(f"{row['version']} ({row['digest'][:12]})" for row in host["running"])
-        lines.append(f"  {host['name']}: {host['state']}{', ' + running if running else ''}")
+        lost = f"; set aside, {host['set_aside']['state']}: {host['set_aside']['reason']}" if host.get("set_aside") else ""
+        lines.append(f"  {host['name']}: {host['state']}{', ' + running if running else ''}{lost}")
     if data["requests"]["total"] is not None:
         lines.append(f"  {data['requests']['total']:,} requests, {data['requests']['failed']:,} failed")
     return "\n".join(lines)

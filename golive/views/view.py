@@ -215,6 +215,15 @@ def _outcome(data: JSON) -> str:
     return f"{data.get('uses', '')}: {data.get('summary', '')}{already}" + (f"; {changed} changed" if changed else "")
 
 
+def _wave(data: JSON) -> str:
+    return f"wave {data.get('wave')} of {data.get('of')}" + (f" ({data['site']})" if data.get("site") else "")
+
+
+def _lost(data: JSON) -> str:
+    lost = [f"{name} {kind}" for kind in ("failed", "unreachable", "unknown") for name in data.get(kind) or {}]
+    return f"; {', '.join(lost)}" if lost else ""
+
+
 def _traffic(data: JSON) -> str:
     weights = ", ".join(f"{version_of(release)} {percent:g} %" for release, percent in sorted((data.get("weights") or {}).items()))
     return f"{data.get('gateway')}: {weights}"
@@ -261,6 +270,9 @@ _TOLD: dict[str, Callable[[JSON], str]] = {
     "notice.sent": lambda d: f"told by {_route(d)}",
     "notice.failed": lambda d: f"NOT TOLD by {_route(d)}: {d.get('why')}",
     "notice.unrouted": lambda d: f"nobody was told: no route for {', '.join(map(str, d.get('to') or []))}",
+    "wave.started": lambda d: f"{_wave(d)} begins on {', '.join(d.get('hosts') or [])}",
+    "wave.done": lambda d: f"{_wave(d)} done: {d.get('what', '')}{_lost(d)}",
+    "host.set-aside": lambda d: f"{d.get('host')} set aside, {d.get('state')}: {d.get('reason')}",
     "traffic.set": _traffic,
     "traffic.passed": lambda d: f"{d.get('percent')} % passed its gate: the guards go back no further",
     "gate": lambda d: f"gate: {d.get('summary', '')}",

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from golive.onhost.places import Places
+from golive.onhost.weights import Gateway
 from golive.traffic.buckets import bucket, slot_for
 from tests.support.gateway_world import PORTS, World, until, world
 
@@ -202,6 +204,29 @@ def test_a_disabled_slot_gets_nothing_and_cannot_be_disabled_or_relabelled_under
     assert refused.returncode == 4 and "Slot b is out" in refused.stderr
     assert gateway.get()["runtime"] == 0
     gateway.change("slot", "enable", "b", "--up", "10")
+
+
+def test_a_host_that_was_set_aside_stays_out_of_the_slot_also_after_a_restart(gateway: World) -> None:
+    gateway.change("slot", "disable", "b")
+    gateway.agents["gw-h2", "b"].ready = False  # it need not be up: it is waited for by nobody
+    try:
+        gateway.change("slot", "enable", "b", "--up", "10", "--without", "gw-h2")
+        gateway.agents["gw-h2", "b"].ready = True
+        gateway.set(100)
+        assert {gateway.ask(session)[2]["host"] for session in SESSIONS[:40]} == {"gw-h1"}
+        assert gateway.get()["slots"]["b"]["without"] == ["gw-h2"]
+        gateway.stop_haproxy()
+        gateway.start_haproxy()
+        until(lambda: gateway.up("b"), "up after the restart")
+        assert "slot_b/gw-h2: out" in Gateway(Places(gateway.root)).settle("b", {"token": 1, "run": "run-1", "stage": "x", "by": "guard"})
+        assert {gateway.ask(session)[2]["host"] for session in SESSIONS[:40]} == {"gw-h1"}
+        refused = gateway.change("slot", "enable", "b", "--without", "gw-h1", "--without", "gw-h2", check=False)
+        assert refused.returncode == 4 and "cannot be in" in refused.stderr
+    finally:
+        gateway.agents["gw-h2", "b"].ready = True
+        gateway.set(0)
+        gateway.change("slot", "enable", "b", "--up", "10")
+    assert "without" not in gateway.get()["slots"]["b"]
 
 
 def test_weights_labels_and_slots_survive_a_restart(gateway: World) -> None:

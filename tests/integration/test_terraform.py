@@ -9,19 +9,26 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from golive import environment
+from golive import actions, environment
+from golive.actions.port import Found, registered
 from golive.environment import ROOT, Environment
 from golive.errors import GoliveError, Unprepared
 from golive.fleet import provider_mirror
 from golive.fleet.inventory import read_fleet, write_fleet
 from golive.fleet.terraform import BUNDLED, Terraform, executable
+from tests.support import action_step
+from tests.support.action_step import Step, found
 from tests.support.ssh_server import SshServer, new_key
+
+actions.load_all()
+step = action_step.step
 
 MODULES = [path.parent for path in sorted((ROOT / "terraform").glob("*/*/tests"))]
 
@@ -178,3 +185,79 @@ def test_the_configuration_is_formatted(tmp_path: Path) -> None:
     names = {**os.environ, "TF_CLI_CONFIG_FILE": str(provider_mirror.install(tmp_path))}
     done = subprocess.run(command, env=names, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+# -- what terraform.apply probes with ------------------------------------------------------------------------------------------------
+
+
+def _probed(env: Environment, hosts: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, step: Any) -> Any:
+    """What the action finds, with ``hosts`` as the inventory's."""
+    monkeypatch.setattr("golive.ground.tool.read_static_hosts", lambda _: hosts)
+    monkeypatch.setattr("golive.fleet.pki.check_ca", lambda _: None)
+    step.env = env
+    return registered()["terraform.apply"].probe(step.ctx())
+
+
+def _applied(env: Environment, hosts: list[dict[str, Any]]) -> None:
+    write_fleet(env, provisioned(env, hosts).outputs())
+
+
+def test_a_plan_tells_done_from_absent_from_partial_by_name(
+    prod: Environment, server: SshServer, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = [machine(server)]
+    assert found(_probed(prod, hosts, monkeypatch, step)) == {"environment": Found.ABSENT}
+    _applied(prod, hosts)
+    assert found(_probed(prod, hosts, monkeypatch, step)) == {"environment": Found.DONE}
+    more = [*hosts, machine(server, name="fra-1", role="agent")]
+    assert found(_probed(prod, more, monkeypatch, step)) == {"fra-1": Found.ABSENT}
+    (prod.state / "fleet.json").unlink()
+    there = _probed(prod, hosts, monkeypatch, step)
+    assert found(there) == {"environment": Found.PARTIAL} and "fleet.json" in there["environment"].reason
+    _applied(prod, hosts)
+    server.close()
+    there = _probed(prod, hosts, monkeypatch, step)
+    assert found(there) == {"ops": Found.PARTIAL} and "reachable" in there["ops"].reason
+
+
+def test_a_machine_that_was_silent_at_the_last_apply_is_not_done(
+    prod: Environment, server: SshServer, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.close()
+    _applied(prod, [machine(server)])
+    there = _probed(prod, [machine(server)], monkeypatch, step)
+    assert found(there) == {"ops": Found.PARTIAL} and "did not let the operator in" in there["ops"].reason
+
+
+def test_a_plan_that_fails_is_unknown_and_says_what_to_do(
+    prod: Environment, server: SshServer, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _applied(prod, [machine(server)])
+    there = _probed(prod, [machine(server, role="king")], monkeypatch, step)
+    assert found(there) == {"environment": Found.UNKNOWN} and "neither" in there["environment"].reason
+    assert "./inv drift --env prod" in there["environment"].data["do"]
+
+
+def test_a_lock_that_a_living_process_holds_is_unknown_and_one_of_the_dead_is_told(
+    prod: Environment, server: SshServer, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = [machine(server)]
+    _applied(prod, hosts)
+    state = prod.state / "terraform" / "terraform.tfstate"
+    note = {"ID": "1", "Operation": "OperationTypeApply", "Who": "root@there", "Created": "2026-01-01T00:00:00Z"}
+    state.with_name(".terraform.tfstate.lock.info").write_text(json.dumps(note))
+    script = "import fcntl,sys,time\nf=open(sys.argv[1],'r+')\nfcntl.lockf(f,fcntl.LOCK_EX)\nprint('held',flush=True)\ntime.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", script, str(state)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        there = _probed(prod, hosts, monkeypatch, step)
+        assert found(there) == {"environment": Found.UNKNOWN}
+        assert f"held by pid {holder.pid} of root@there" in there["environment"].reason
+    finally:
+        holder.kill()
+        holder.wait()
+    more = [*hosts, machine(server, name="fra-1", role="agent")]
+    there = _probed(prod, more, monkeypatch, step)
+    assert there["fra-1"].found is Found.PARTIAL and "was ended before it was done" in there["fra-1"].reason
+    _applied(prod, more)
+    assert found(_probed(prod, more, monkeypatch, step)) == {"environment": Found.DONE}

@@ -27,6 +27,8 @@ from golive.traffic.port import Slot
 NEW, OLD, LOAD = "3.0.0-aaaaaaaaaaaa", "2.9.0-bbbbbbbbbbbb", "1.0.0-cccccccccccc"
 AGENTS, GATEWAYS, LOADS, OPS = ("ams-1", "ams-2", "nyc-1", "nyc-2"), ("ams-1", "nyc-1"), ("ams-2", "nyc-2"), "ops"
 TOKEN, RUN = 7, "run-1"
+ONE_WAVE = {"sizes": ["100 %"], "one_site_at_a_time": False}
+"""For tests of what a step does on hosts, not of their order; ops is a wave of its own."""
 
 
 def fleet(*, gateways: bool = True, user: str = "root") -> Fleet:
@@ -51,7 +53,9 @@ def fleet(*, gateways: bool = True, user: str = "root") -> Fleet:
 def environment(**settings: Any) -> Environment:
     """An environment that nothing outside of a test knows, and whose hosts nobody can make: what is not faked fails at once."""
     base: dict[str, Any] = {"kind": "static", "policy": "none", "terraform": "none", "release": "3.0.0", "load_release": "1.0.0"}
-    return Environment(name="unit", settings=Settings(**{**base, "load_rate_per_s": 1, **settings}), policy={"gates": {}})
+    return Environment(
+        name="unit", settings=Settings(**{**base, "load_rate_per_s": 1, **settings}), policy={"gates": {}, "waves": ONE_WAVE}
+    )
 
 
 def release_entry(release: str, slot: str | None = "a", *, active: bool = True, enabled: bool = True) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from golive import actions, ground, runbook
-from golive.actions import ansible_play
+from golive.actions import _waves, ansible_play
 from golive.actions.port import MARK, Finding, Found, registered
 from golive.environment import ROOT
 from golive.errors import Unreachable
@@ -65,12 +66,16 @@ def test_a_terraform_that_fails_leaves_no_mark(step: Step, monkeypatch: pytest.M
     ("result", "verdict", "said"),
     [
         (PlayResult("base.yml", 0, {name: 3 if name == "ams-1" else 0 for name in (*AGENTS, OPS)}), Verdict.PASS, "on 5 hosts"),
-        (PlayResult("base.yml", 0, {"ams-1": 3, "ams-2": 0, "nyc-1": 0, "ops": 0}), Verdict.ERROR, "says nothing of nyc-2;"),
-        (PlayResult("base.yml", 0, {}), Verdict.ERROR, "says nothing of ams-1, ams-2, nyc-1, nyc-2, ops;"),
-        (PlayResult("base.yml", 2, {"ams-2": 0}, failed={"ams-1": "no space"}), Verdict.FAIL, "ams-1: no space"),
-        (PlayResult("base.yml", 4, {}, unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1: no route"),
-        (PlayResult("base.yml", 6, {}, failed={"ams-2": "x"}, unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1"),
-        (PlayResult("base.yml", 250, {}), Verdict.FAIL, "status 250"),
+        (PlayResult("base.yml", 0, {"ams-1": 3, "ams-2": 0, "nyc-1": 0, "ops": 0}), Verdict.ERROR, "nyc-2: nothing was heard of it"),
+        (PlayResult("base.yml", 0, {}), Verdict.ERROR, "nothing was heard of it (and 3 more)"),
+        (PlayResult("base.yml", 2, dict.fromkeys(AGENTS[1:], 0), failed={"ams-1": "no space"}), Verdict.FAIL, "ams-1: no space"),
+        (PlayResult("base.yml", 4, dict.fromkeys(AGENTS[1:], 0), unreachable={"ams-1": "no route"}), Verdict.ERROR, "ams-1: no route"),
+        (
+            PlayResult("base.yml", 6, dict.fromkeys(AGENTS[2:], 0), failed={"ams-2": "x"}, unreachable={"ams-1": "no route"}),
+            Verdict.ERROR,
+            "ams-1",
+        ),
+        (PlayResult("base.yml", 250, {}), Verdict.ERROR, "status 250"),
     ],
 )
 def test_a_play_passes_only_when_every_host_did_it_all(
@@ -82,10 +87,11 @@ def test_a_play_passes_only_when_every_host_did_it_all(
         played.append((playbook, extravars, limit))
         return result
 
-    monkeypatch.setattr(ansible_play, "play_step", play_step)
+    monkeypatch.setattr(_waves, "play_step", play_step)
     monkeypatch.setattr(ansible_play, "variables", lambda env: {"of": env.name})
-    outcome = named("ansible.play").apply(step.ctx({"playbook": "base.yml"}), {})
-    assert played == [("base.yml", {"of": "unit"}, [*AGENTS, OPS])]
+    outcome = named("ansible.play").apply(step.ctx({"playbook": "base.yml"}), dict.fromkeys((*AGENTS, OPS), Finding(Found.ABSENT)))
+    assert (played[0][0], played[0][1], sorted(played[0][2])) == ("base.yml", {"of": "unit"}, list(AGENTS))
+    assert [entry[2] for entry in played[1:]] == ([[OPS]] if verdict is Verdict.PASS else [])
     assert outcome.verdict is verdict and said in outcome.summary
 
 
@@ -229,3 +235,166 @@ def test_a_host_whose_log_was_missed_is_not_done(step: Step) -> None:
 def test_logs_of_an_unknown_fleet_do_not_stop_the_way_back(step: Step) -> None:
     todo = {"environment": Finding(Found.UNKNOWN, "the fleet cannot be read")}
     assert named("logs.collect").apply(step.ctx({"release": "candidate"}), todo).verdict is not Verdict.FAIL
+
+
+# -- the trace of a play ----------------------------------------------------------------------------------------------------------
+
+
+def _traced(step: Step, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Hosts that keep traces as ``dwcp-host play`` does, by host; what a test puts there is what the probe sees."""
+    monkeypatch.setattr(ansible_play, "variables", lambda env: {"of": env.name})
+    monkeypatch.setattr(ansible_play, "issued", lambda env, host: step.workdir.with_name(f"{host}.issued").exists() and {"agent.crt": "1"})
+    kept: dict[str, Any] = {}
+
+    def said(call: Any) -> Any:
+        words = [word for word in call.words if word != "dwcp-host"]
+        if words[0] == "status":
+            return answer({"releases": [], "load": [], "plays": {"base": kept[call.host]} if call.host in kept else {}})
+        if words[0] == "play":
+            state = {"begin": "begun", "done": "done"}[words[1]]
+            kept[call.host] = {"state": state, "digest": words[4], "step": words[6], "run": words[10], "token": int(words[8]), "at": "now"}
+            return answer({"changed": True})
+        return None
+
+    step.hosts.special = said
+    return kept
+
+
+def _playing(monkeypatch: pytest.MonkeyPatch, end: Any = None) -> list[tuple[list[str], Any]]:
+    plays: list[tuple[list[str], Any]] = []
+
+    def play_step(ctx: object, playbook: str, *, extravars: Any, limit: list[str]) -> PlayResult:
+        plays.append((sorted(limit), extravars.get("dwcp_unfinished")))
+        if end is not None:
+            end()
+        return PlayResult(playbook, 0, dict.fromkeys(limit, 0))
+
+    monkeypatch.setattr(_waves, "play_step", play_step)
+    return plays
+
+
+EVERY = (*AGENTS, OPS)
+
+
+def test_a_play_cut_off_in_a_wave_is_partial_there_done_before_and_absent_after(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    step.env = step.env.model_copy(update={"policy": {"gates": {}, "waves": {"sizes": [1, "100 %"]}}})
+    traces, play, ctx = _traced(step, monkeypatch), named("ansible.play"), step.ctx({"playbook": "base.yml"})
+    assert found(play.probe(ctx)) == dict.fromkeys(EVERY, Found.ABSENT)
+
+    def second_wave_dies() -> None:
+        if len(plays) == 2:
+            raise Unreachable("the play was ended before it had a result")
+
+    plays = _playing(monkeypatch, second_wave_dies)
+    with pytest.raises(Unreachable):
+        play.apply(ctx, play.probe(ctx))
+    (first, _), (cut, _) = plays
+    there = play.probe(ctx)
+    assert {name for name, finding in there.items() if finding.found is Found.DONE} == set(first)
+    assert {name for name, finding in there.items() if finding.found is Found.PARTIAL} == set(cut)
+    todo = {name: finding for name, finding in there.items() if finding.found is not Found.DONE}
+    plays = _playing(monkeypatch)
+    again = step.ctx({"playbook": "base.yml"}, attempt=2)
+    assert play.apply(again, todo).verdict is Verdict.PASS
+    assert sorted(name for names, _ in plays for name in names) == sorted(set(EVERY) - set(first))
+    assert all(unfinished == sorted(todo) for _, unfinished in plays)  # what it wrote before it was cut off is told its handlers
+    assert set(found(play.probe(again)).values()) == {Found.DONE} and set(traces) == set(EVERY)
+
+
+def test_a_new_run_another_step_and_another_digest_play_again(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    _traced(step, monkeypatch)
+    _playing(monkeypatch)
+    play, params = named("ansible.play"), {"playbook": "base.yml"}
+    play.apply(step.ctx(params), play.probe(step.ctx(params)))
+    assert set(found(play.probe(step.ctx(params))).values()) == {Found.DONE}
+    assert set(found(play.probe(step.ctx(params, run="run-2"))).values()) == {Found.ABSENT}
+    assert set(found(play.probe(step.ctx(params, step="other"))).values()) == {Found.ABSENT}
+    monkeypatch.setattr(ansible_play, "variables", lambda env: {"of": "another world"})
+    assert set(found(play.probe(step.ctx(params))).values()) == {Found.ABSENT}
+
+
+def test_a_host_that_refuses_the_trace_is_not_played(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    _traced(step, monkeypatch)
+    plays, answered = _playing(monkeypatch), step.hosts.special
+    stale = answer(rc=4, stderr="Token 7 of run run-1 is stale")
+    step.hosts.special = lambda call: stale if call.host == "nyc-2" and call.says("play", "begin") else answered(call)  # type: ignore[misc]
+    outcome = named("ansible.play").apply(step.ctx({"playbook": "base.yml"}), dict.fromkeys(EVERY, Finding(Found.ABSENT)))
+    assert outcome.verdict is Verdict.FAIL and "is stale" in outcome.summary
+    assert plays == [(["ams-1", "ams-2", "nyc-1"], None)]
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (answer(rc=127, stderr="sh: dwcp-host: not found"), Found.ABSENT),
+        (answer(rc=1, stderr="sudo: dwcp-host: command not found"), Found.ABSENT),
+        (answer({"releases": [], "load": []}), Found.ABSENT),
+        (answer({"releases": [], "load": [], "plays": {"base": None}}), Found.PARTIAL),
+        (answer(rc=1, stderr="fence.json cannot be read"), Found.UNKNOWN),
+        (answer(), Found.UNKNOWN),
+    ],
+)
+def test_a_bare_host_is_absent_and_one_that_does_not_say_is_unknown(
+    step: Step, monkeypatch: pytest.MonkeyPatch, said: Any, wanted: Found
+) -> None:
+    monkeypatch.setattr(ansible_play, "variables", lambda env: {})
+    step.hosts.special = lambda call: said
+    assert set(found(named("ansible.play").probe(step.ctx({"playbook": "base.yml"}))).values()) == {wanted}
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ({"agent.crt": {"sha256": "1", "fits": True}}, Found.DONE),
+        ({"agent.crt": {"sha256": "1", "fits": False}}, Found.PARTIAL),
+        ({"agent.crt": {"sha256": "2", "fits": True}}, Found.PARTIAL),
+        ({}, Found.PARTIAL),
+    ],
+)
+def test_a_certificate_change_that_was_cut_off_is_told_from_a_done_one(
+    step: Step, monkeypatch: pytest.MonkeyPatch, there: dict[str, Any], wanted: Found
+) -> None:
+    _traced(step, monkeypatch)
+    _playing(monkeypatch)
+    play, ctx = named("ansible.play"), step.ctx({"playbook": "base.yml"})
+    play.apply(ctx, play.probe(ctx))
+    monkeypatch.setattr(ansible_play, "issued", lambda env, host: {"agent.crt": "1"} if host == "ams-1" else {})
+    answered = step.hosts.special
+    step.hosts.special = lambda call: answer({"certificates": there}) if call.says("certificates") else answered(call)  # type: ignore[misc]
+    assert found(play.probe(ctx)) == {**dict.fromkeys(EVERY, Found.DONE), "ams-1": wanted}
+
+
+# -- what the other probes tell apart ---------------------------------------------------------------------------------------------
+
+
+def test_the_targets_are_done_only_where_exactly_they_are_scraped(step: Step) -> None:
+    step.slots()
+    targets, ctx = named("monitoring.targets"), step.ctx({"releases": ["incumbent"]})
+    groups = [
+        {"targets": [f"{host}:7400"], "labels": {"host": host, "site": host[:3], "slot": "a", "release": OLD}} for host in reversed(AGENTS)
+    ]
+    said: dict[str, Any] = {"groups": groups}
+    step.hosts.special = lambda call: answer(said)
+    assert found(targets.probe(ctx)) == {OPS: Found.DONE}
+    said["groups"] = groups[1:]
+    assert found(targets.probe(ctx)) == {OPS: Found.ABSENT}
+    said["groups"] = None
+    assert found(targets.probe(ctx)) == {OPS: Found.PARTIAL}
+    step.hosts.special = None
+    step.hosts.silent.add(OPS)
+    assert found(targets.probe(ctx)) == {OPS: Found.UNKNOWN}
+
+
+def test_a_log_that_a_kill_cut_off_is_not_collected(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect, ctx = named("logs.collect"), step.ctx({"release": "candidate"})
+    step.hosts.special = lambda call: answer({"log of": call.host})
+
+    def torn(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:3])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", torn)
+    with pytest.raises(KeyboardInterrupt):
+        collect.apply(ctx, collect.probe(ctx))
+    assert set(found(collect.probe(ctx)).values()) == {Found.ABSENT}

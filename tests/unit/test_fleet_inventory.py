@@ -136,6 +136,7 @@ def test_listed_machines_are_read_with_defaults(lab: Environment, listed: Path) 
             "role": "agent",
             "gateway": False,
             "load": False,
+            "canary": False,
             "ssh_user": "root",
             "ssh_port": 22,
             "host_key": KEY,

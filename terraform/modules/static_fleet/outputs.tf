@@ -9,6 +9,7 @@ output "hosts" {
       role      = host.role
       gateway   = host.gateway
       load      = host.load
+      canary    = host.canary
       ssh_user  = host.ssh_user
       ssh_port  = host.ssh_port
       host_key  = host.host_key

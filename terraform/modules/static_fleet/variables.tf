@@ -7,6 +7,7 @@ variable "hosts" {
     role     = string
     gateway  = optional(bool, false)
     load     = optional(bool, false)
+    canary   = optional(bool, false)
     ssh_user = optional(string, "root")
     ssh_port = optional(number, 22)
     host_key = string
