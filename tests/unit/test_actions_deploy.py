@@ -200,7 +200,8 @@ def test_every_action_is_used_by_a_runbook_and_has_a_file_of_its_own_name() -> N
 
 def test_every_share_of_the_candidate_is_watched_before_the_next() -> None:
     book = runbook.load(ROOT / "runbooks" / "golive.yaml", registered())
-    order = [(each.uses, each.params.get("candidate")) for stage in book.stages for each in stage.steps]
+    stages = [stage for stage in book.stages if stage.name != "rehearsal"]
+    order = [(each.uses, each.params.get("candidate")) for stage in stages for each in stage.steps]
     moves = [entry for entry in order if entry[0] in ("traffic.shift", "gate.metrics", "release.retire")]
     shares = [percent for uses, percent in moves if uses == "traffic.shift"]
     assert shares == sorted(shares) and shares[-1] == 100
@@ -210,6 +211,19 @@ def test_every_share_of_the_candidate_is_watched_before_the_next() -> None:
     names = [uses for uses, _ in order]
     assert names.index("baseline.freeze") < names.index("traffic.shift")
     assert names.index("gate.signoff") < names.index("release.retire")
+
+
+def test_the_drill_goes_back_by_every_step_of_the_way_back_and_go_needs_each_of_their_times() -> None:
+    books = {name: runbook.load(ROOT / "runbooks" / f"{name}.yaml", registered()) for name in ("golive", "rollback")}
+    stages = {stage.name: stage for stage in books["golive"].stages}
+    drill = list(stages["rehearsal"].steps)
+    turn = next(at for at, each in enumerate(drill) if (each.uses, each.params.get("candidate")) == ("traffic.shift", 0))
+    rehearsed = [each for each in drill[turn:] if each.uses != "rehearsal.finish"]
+    whole = [each for stage in books["rollback"].stages for each in stage.steps]
+    assert sorted(f"{each.uses} {dict(each.params)}" for each in rehearsed) == sorted(f"{each.uses} {dict(each.params)}" for each in whole)
+    go = next(each for each in stages["final-readiness"].steps if each.uses == "rollback.predict")
+    assert {step for box in ("traffic", "candidate", "verification") for step in go.params[box]} == {each.id for each in rehearsed}
+    assert go.params["stage"] == "rehearsal" and list(stages).index("rehearsal") < list(stages).index("final-readiness")
 
 
 def test_the_way_back_takes_traffic_first() -> None:
