@@ -25,6 +25,7 @@ __all__ = ["MODULES", "main"]
 
 MODULES = {
     "activate": "activate",
+    "backup": "backup",
     "deactivate": "activate",
     "fence": "main",
     "guard": "guard",
