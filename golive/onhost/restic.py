@@ -177,7 +177,9 @@ class Restic:
                 )
             except subprocess.TimeoutExpired:
                 raise Refused(f"restic {words[0]} did not end within {timeout_s:g} s.") from None
-            said, why = (file.seek(0) or file.read().decode(errors="replace") for file in (out, err))
+            out.seek(0)
+            err.seek(0)
+            said, why = out.read().decode(errors="replace"), err.read().decode(errors="replace")
         if done.returncode != 0:
             raise _failure(words[0], why, time.monotonic() - begun)
         return said
