@@ -26,6 +26,7 @@ __all__ = ["MODULES", "main"]
 MODULES = {
     "activate": "activate",
     "backup": "backup",
+    "cores": "cores",
     "deactivate": "activate",
     "fence": "main",
     "guard": "guard",

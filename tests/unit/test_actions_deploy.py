@@ -158,7 +158,7 @@ def test_logs_are_kept_from_whoever_answers(step: Step) -> None:
     assert json.loads((step.workdir / "ams-1.log").read_text()) == {"log of": "ams-1"}
     [left] = step.workdir.glob("ams-2.*")
     assert left.read_text().startswith("not collected: ams-2: no answer")
-    assert all(call.says("--unit", f"dwcp-agent@{NEW}.service") for call in step.hosts.calls)
+    assert all(call.says("--unit", f"dwcp-agent@{NEW}.service") or call.says("cores", NEW) for call in step.hosts.calls)
 
 
 def test_logs_are_read_only_from_hosts_that_were_not_read(step: Step) -> None:
@@ -166,7 +166,7 @@ def test_logs_are_read_only_from_hosts_that_were_not_read(step: Step) -> None:
     collect, ctx = named("logs.collect"), step.ctx({"release": "candidate"})
     todo = {name: finding for name, finding in collect.probe(ctx).items() if finding.found is not Found.DONE}
     collect.apply(ctx, todo)
-    assert [call.host for call in step.hosts.calls] == ["ams-2", "nyc-1", "nyc-2"]
+    assert step.hosts.told("journalctl") == ["ams-2", "nyc-1", "nyc-2"]
     assert (step.workdir / "ams-1.log").read_text() == "kept"
 
 
@@ -231,6 +231,31 @@ def test_the_way_back_takes_traffic_first() -> None:
     first, *rest = [each for stage in book.stages for each in stage.steps]
     assert (first.uses, dict(first.params)) == ("traffic.shift", {"candidate": 0})
     assert [each.uses for each in rest][-1] == "traffic.close"
+
+
+def test_the_newest_core_dump_of_each_host_is_kept_for_the_operator_alone_and_the_rest_is_named(step: Step) -> None:
+    large = {"name": "core", "bytes": 1 << 40, "at": 2.0, "read": ["cat", "--", "/var/lib/dwcp/cores/x/core"]}
+    small = {"name": "core.7", "bytes": 4, "at": 1.0, "read": ["cat", "--", "/var/lib/dwcp/cores/x/core.7"]}
+    by_host = {"ams-1": [small, small], "ams-2": [large], "nyc-1": []}
+
+    def said(call: Call) -> Completed | None:
+        if call.says("cores"):
+            if call.host == "nyc-2":
+                return answer(rc=4, stderr="no cores")
+            return answer({"cores": by_host[call.host], "more": 0, "directory": "/var/lib/dwcp/cores/x", "none": "did not crash"})
+        return Completed(0, b"dump" if call.says("bash") else b"log", b"")
+
+    step.hosts.special = said
+    collect, ctx = named("logs.collect"), step.ctx({"release": "candidate"})
+    outcome = collect.apply(ctx, collect.probe(ctx))
+    told = outcome.data["cores"]
+    path = step.workdir / "ams-1.core.gz"
+    assert path.read_bytes() == b"dump" and path.stat().st_mode & 0o777 == 0o600
+    assert (told["ams-1"]["cores"], told["ams-1"]["stayed"], told["ams-1"]["file"]) == (2, 1, str(path))
+    assert (told["ams-2"]["stayed"], told["ams-2"]["file"]) == (1, None) and "MiB" in told["ams-2"]["why"]
+    assert told["nyc-1"] == {"cores": 0, "stayed": 0, "file": None, "why": "did not crash"}
+    assert told["nyc-2"]["why"] == "nyc-2: no cores" and outcome.verdict is Verdict.PASS
+    assert "core dumps of ams-1, ams-2, 2 of them left on the hosts" in outcome.summary
 
 
 def test_a_host_whose_log_was_missed_is_not_done(step: Step) -> None:
