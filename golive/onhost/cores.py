@@ -48,14 +48,8 @@ def cores(call: Call) -> dict[str, Any]:
         why = ""
     found.sort(key=lambda core: -float(core["at"]))
     none = "" if found else why or "the release left none: it was not ended by a signal that dumps"
-    return {
-        "id": release,
-        "pattern": pattern,
-        "directory": str(directory),
-        "cores": found[:_LISTED],
-        "more": len(found[_LISTED:]),
-        "none": none,
-    }
+    told = {"id": release, "pattern": pattern, "directory": str(directory), "none": none}
+    return {**told, "cores": found[:_LISTED], "more": len(found[_LISTED:])}
 
 
 def _pattern() -> str:

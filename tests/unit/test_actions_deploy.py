@@ -14,11 +14,12 @@ from golive.actions.port import MARK, Finding, Found, registered
 from golive.environment import ROOT
 from golive.errors import Unreachable
 from golive.fleet.ansible import PlayResult
+from golive.fleet.connection import Completed
 from golive.gates.verdict import Verdict
 from golive.ground.provision import Provisioned
 from golive.runbook import Runbook
 from tests.support import action_step
-from tests.support.action_step import AGENTS, NEW, OLD, OPS, RUN, TOKEN, Step, answer, fleet, found, named, use_fleet
+from tests.support.action_step import AGENTS, NEW, OLD, OPS, RUN, TOKEN, Call, Step, answer, fleet, found, named, use_fleet
 
 actions.load_all()
 step = action_step.step

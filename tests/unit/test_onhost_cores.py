@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -74,5 +73,5 @@ def test_dumps_kept_by_systemd_are_listed_with_what_prints_them(
 def test_a_link_in_the_place_of_a_core_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = tmp_path / "var/lib/dwcp/cores" / RELEASE
     directory.mkdir(parents=True)
-    os.symlink("/etc/shadow", directory / "core")
+    (directory / "core").symlink_to("/etc/shadow")
     assert _said(tmp_path, capsys)["cores"] == []
