@@ -133,6 +133,22 @@ def rollback(_: Context, env: str = "", reason: str = "", pace: str = "", json: 
     finish(lazily("rollback", env, reason=reason, pace=pace or None, quiet=json), as_json=json, debug=debug)
 
 
+@task(
+    help={
+        "env": "environment of the host",
+        "host": "agent host whose store is lost",
+        "snapshot": "id, as the report or restic says it",
+        "reason": "why, for the journal",
+        **_COMMON,
+    }
+)
+def restore(
+    _: Context, env: str = "", host: str = "", snapshot: str = "", reason: str = "", json: bool = False, debug: bool = False
+) -> None:
+    """After a disaster only: make a host's store that of a snapshot; rollback never does this."""
+    finish(lazily("restore", env, host=host, snapshot=snapshot, reason=reason), as_json=json, debug=debug)
+
+
 @task(help={"env": "environment to ask", "watch": "keep showing it", **_COMMON})
 def status(_: Context, env: str = "", watch: bool = False, json: bool = False, debug: bool = False) -> None:
     """Say where the run stands: stage, traffic, verdicts, hosts."""
@@ -249,6 +265,6 @@ def wan(
 
 
 namespace = Collection(
-    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule),
+    *(provision, drift, destroy, package, golive, stage, rollback, restore, status, verify, report, test, bench, molecule),
     Collection("lab", wan),
 )

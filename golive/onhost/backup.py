@@ -175,18 +175,19 @@ def verify(call: Call) -> dict[str, Any]:
         return {**result, "changed": True}
 
 
-@verb("backup restore", help="disaster only: this host's store becomes that of a snapshot", changes=True, arguments=_restoring)
+@verb("backup restore", help="disaster only: this host's store becomes a snapshot's; settings on stdin", changes=True, arguments=_restoring)
 def restore(call: Call) -> dict[str, Any]:
     """Refused while an agent runs here. The store that was there lies beside the new one afterwards; settings are not touched."""
     from golive.onhost import installed, units
 
-    places, o = call.places, call.options
+    places, o, settings = call.places, call.options, _settings()
     agents = [release.unit for release in installed.listed(places, "agent")]
     running = sorted(name for name, unit in units.show(agents).items() if not unit.idle)
     if running:
         raise Refused(f"{running[0]} runs on this host; stop it first: what it writes meanwhile would be lost.")
     with _alone(places, 120.0) as descriptor:
         scratch, store = _home(places) / "restore", places.root / "var/lib/dwcp/store"
+        program.write_settings(places, settings)  # a host that was made anew has none yet
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700)
         program.Restic(places, descriptor).restore(o.snapshot, scratch, o.limit)

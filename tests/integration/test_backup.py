@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -364,6 +366,64 @@ sys.exit(main(sys.argv[2:]))
     told = host.take("r1", 2)[1]
     assert told["changed"] is False and [entry["id"] for entry in host.snapshots()] == [told["snapshot"]]
     assert host.verify(told["snapshot"], "r1", 2)[0] == 0
+
+
+@pytest.fixture
+def agents(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """State by unit, as systemd tells it, of the one release that is installed."""
+    from golive.onhost import installed, units
+
+    states = {"dwcp-agent@x.service": "inactive"}
+    monkeypatch.setattr(installed, "listed", lambda places, kind: [SimpleNamespace(unit=name) for name in states])
+    monkeypatch.setattr(units, "show", lambda names: {name: units.Unit(name, states[name], False, "", 0) for name in names})
+    return states
+
+
+def restored(host: Host, snapshot: str, token: int = 9) -> tuple[int, dict[str, Any], str]:
+    return host.call("restore", "--snapshot", snapshot, "--token", str(token), "--run", "restore")
+
+
+def _tree(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file() and not p.name.endswith(("-wal", "-shm"))}
+
+
+def test_after_a_disaster_the_store_is_the_snapshots_and_what_was_there_is_kept(host: Host, agents: dict[str, str]) -> None:
+    before = {name: data for name, data in _tree(host.store).items() if not name.startswith(".partial")}
+    snapshot = host.take()[1]["snapshot"]
+    host.stored("operator.operator/a", b"damaged")
+    (host.store / ".state/state.db").write_bytes(b"damaged")
+    shutil.rmtree(host.places.etc / "backup")  # as on a host that was made anew
+    code, told, said = restored(host, snapshot)
+    assert code == 0, said
+    assert {name: data for name, data in _tree(host.store).items() if ".state" not in name} == {
+        name: data for name, data in before.items() if ".state" not in name
+    }
+    with sqlite3.connect(host.store / ".state/state.db") as opened:
+        assert opened.execute("SELECT count(*) FROM entries").fetchone() == (500,)
+    assert (Path(told["before"]) / "operator.operator/a").read_bytes() == b"damaged"
+
+
+def test_nothing_is_restored_under_an_agent_that_runs(host: Host, agents: dict[str, str]) -> None:
+    snapshot = host.take()[1]["snapshot"]
+    agents["dwcp-agent@x.service"] = "active"
+    before = _tree(host.store)
+    code, _, said = restored(host, snapshot)
+    assert code == 4 and "runs on this host" in said and _tree(host.store) == before
+
+
+def test_another_hosts_snapshot_and_a_spoiled_one_change_nothing(host: Host, agents: dict[str, str]) -> None:
+    snapshot = host.take()[1]["snapshot"]
+    before = _tree(host.store)
+    etc = host.places.etc / "host.json"
+    own, repository = etc.read_text(), host.own_repository
+    etc.write_text(own.replace("ams-1", "nyc-9"))
+    repository.rename(repository.with_name("nyc-9"))
+    code, _, said = restored(host, snapshot)
+    assert code == 4 and "is of host ams-1" in said
+    repository.with_name("nyc-9").rename(repository)
+    etc.write_text(own)
+    _spoil(host)
+    assert restored(host, snapshot)[0] == 4 and _tree(host.store) == before
 
 
 # -- the repositories' own server ----------------------------------------------------------------------------------------------------
