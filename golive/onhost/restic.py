@@ -165,7 +165,7 @@ class Restic:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             try:
                 done = subprocess.run(
-                    ["nice", "-n", "10", _PROGRAM, *cache, *tls, *words],
+                    ["nice", "-n", "5", _PROGRAM, *cache, *tls, *words],
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,
