@@ -87,6 +87,8 @@ class RepositoryServer(ThreadingHTTPServer):
 def serve(directory: Path, address: tuple[str, int], *, tls: Path, certificate: str) -> None:
     """Serves until the process ends; tells systemd when it does."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for partial in directory.rglob(".*"):  # what a server that was killed had half received
+        partial.unlink()
     with RepositoryServer(directory, address, Tls(tls, certificate)) as server:
         _ready()
         server.serve_forever()
@@ -195,18 +197,20 @@ class _Handler(BaseHTTPRequestHandler):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         partial = path.parent / f".{secrets.token_hex(8)}"
         try:
-            if not self._received(partial, int(length), path.name if rest != ["config"] else None):
-                self._say(HTTPStatus.BAD_REQUEST, close=True)
-                return
-            try:
-                os.link(partial, path)  # fails where there is one already: what is there stays
-            except FileExistsError:
-                self._say(HTTPStatus.FORBIDDEN)
-                return
-            sync_directory(path.parent)
+            code = self._put(partial, path, int(length))
         finally:
             partial.unlink(missing_ok=True)
-        self._say(HTTPStatus.OK)
+        self._say(code, close=code is HTTPStatus.BAD_REQUEST)
+
+    def _put(self, partial: Path, path: Path, length: int) -> HTTPStatus:
+        if not self._received(partial, length, path.name if path.name != "config" else None):
+            return HTTPStatus.BAD_REQUEST
+        try:
+            os.link(partial, path)  # fails where there is one already: what is there stays
+        except FileExistsError:
+            return HTTPStatus.FORBIDDEN
+        sync_directory(path.parent)
+        return HTTPStatus.OK
 
     def _received(self, partial: Path, length: int, sha256: str | None) -> bool:
         """All of the body is on disk in ``partial``, and is what its name says."""

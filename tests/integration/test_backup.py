@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,11 +20,13 @@ from typing import Any
 
 import pytest
 
+from golive import environment
 from golive.environment import ROOT
+from golive.fleet import pki
 from golive.onhost import kept
 from golive.onhost.main import main
 from golive.onhost.places import Places
-from golive.onhost.repository import RepositoryServer
+from golive.onhost.repository import RepositoryServer, Tls
 
 PASSWORD = "correct horse"
 
@@ -36,6 +39,7 @@ class Host:
         self.repository, self.directory = str(directory / "repositories"), directory
         self._capsys, self._monkeypatch = capsys, monkeypatch
         self.password: str | None = PASSWORD
+        self.certificate = False
         etc = self.places.etc
         etc.mkdir(parents=True)
         (etc / "host.json").write_text('{"name": "ams-1", "site": "ams", "address": "10.0.0.1"}')
@@ -71,7 +75,7 @@ class Host:
         opened.close()
 
     def settings(self) -> dict[str, Any]:
-        return {"repository": self.repository, "password": self.password, "certificate": False}
+        return {"repository": self.repository, "password": self.password, "certificate": self.certificate}
 
     def call(self, *words: str) -> tuple[int, dict[str, Any], str]:
         self._monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(self.settings())))
@@ -480,3 +484,48 @@ def test_nothing_outside_of_a_repository_is_reached(host: Host, served: Callable
         assert connection.getresponse().status in (400, 403, 404)
         connection.close()
     assert not served().exists() or not list(served().rglob("*"))
+
+
+@pytest.fixture
+def secured(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The server as on ops: TLS with the environment's CA, and the host's own certificate on the host."""
+    monkeypatch.setenv("GOLIVE_STATE", str(tmp_path / "golive"))
+    lab = environment.load("lab")
+    hosts = [SimpleNamespace(name=name, address="127.0.0.1", role=role, gateway=False, load=False) for name, role in _FLEET.items()]
+    pki.ensure(lab, SimpleNamespace(hosts=hosts), {name: ["127.0.0.1"] for name in _FLEET})  # type: ignore[arg-type]
+    made = lab.state / "pki"
+    for name in ("agent.crt", "agent.key"):
+        shutil.copy(made / "ams-1" / name, host.places.tls / name)
+    shutil.copy(made / "ca.crt", host.places.tls / "ca.crt")
+    ops = tmp_path / "ops-tls"
+    shutil.copytree(made / "ops", ops)
+    shutil.copy(made / "ca.crt", ops / "ca.crt")
+    server = RepositoryServer(tmp_path / "served", ("127.0.0.1", 0), Tls(ops, "monitor"))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    host.repository, host.certificate = f"rest:https://127.0.0.1:{server.server_address[1]}", True
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+_FLEET = {"ams-1": "agent", "nyc-1": "agent", "ops": "ops"}
+
+
+def test_a_host_saves_over_mutual_tls_into_its_own_repository_and_opens_no_others(host: Host, secured: Path) -> None:
+    told = host.take()[1]
+    assert host.verify(told["snapshot"])[0] == 0
+    for name in ("agent.crt", "agent.key"):
+        shutil.copy(secured / "nyc-1" / name, host.places.tls / name)
+    code, _, said = host.take("r2", 2)  # it calls itself ams-1 still, with the certificate of nyc-1
+    assert code == 4 and "403" in said
+    assert sorted(path.name for path in (host.directory / "served").iterdir()) == ["ams-1"]
+
+
+def test_who_shows_no_certificate_of_the_environment_gets_no_answer(host: Host, secured: Path) -> None:
+    import httpx
+
+    url = f"{host.repository.removeprefix('rest:')}/ams-1/config"
+    with pytest.raises((httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError)):
+        httpx.get(url, verify=ssl.create_default_context(cafile=str(secured / "ca.crt")))
