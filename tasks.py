@@ -484,6 +484,22 @@ def worker(_: Context, env: str = "", site: str = "", name: str = "", json: bool
     finish(lazily("worker", env, site=site, name=name), as_json=json, debug=debug)
 
 
+@task(
+    help={
+        "env": "environment of the host",
+        "host": "agent host whose store is lost",
+        "snapshot": "id, as the report or restic says it",
+        "reason": "why, for the journal",
+        **_COMMON,
+    }
+)
+def restore(
+    _: Context, env: str = "", host: str = "", snapshot: str = "", reason: str = "", json: bool = False, debug: bool = False
+) -> None:
+    """After a disaster only: make a host's store that of a snapshot; rollback never does this."""
+    finish(lazily("restore", env, host=host, snapshot=snapshot, reason=reason), as_json=json, debug=debug)
+
+
 namespace = Collection(
     *(
         provision,
@@ -509,6 +525,7 @@ namespace = Collection(
         skip,
         notify,
         worker,
+        restore,
     ),
     Collection("lab", wan),
     Collection("journal", journal_verify, journal_show, journal_export, journal_anchor),

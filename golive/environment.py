@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from golive import journal_url
 from golive.errors import BadInput
 
-__all__ = ["MARK", "ROOT", "Environment", "Settings", "known", "load", "state_root"]
+__all__ = ["MARK", "ROOT", "Backup", "Environment", "Settings", "known", "load", "state_root"]
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where tasks.py, runbooks/ and roles/ stand."""
@@ -22,6 +22,20 @@ MARK = "GOLIVE_MARK"
 """Environment variable by which a later controller recognises the processes of an earlier one."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+class Backup(BaseModel):
+    """Where the hosts' state is saved before a go-live, as written by people."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: str | None = Field(default=None, min_length=1)
+    """A place as restic writes it (``s3:https://...``, ``rest:https://...``, ``sftp:...``); each host's name is added to it. None: the
+    environment's own ops host. It must hold no secret: those are in ``/etc/dwcp/backup`` on the hosts."""
+    content: bool = True
+    """Whether received content is saved too, and not only what is known of it."""
+    restore_limit_mib: int = Field(default=65536, ge=1)
+    """A larger snapshot is not restored to verify it: the go-live is held."""
 
 
 class Settings(BaseModel):
@@ -51,6 +65,7 @@ class Settings(BaseModel):
     """CPUs of the agent's units, the same for both releases."""
     agent_memory_max: str = "1G"
     keep_releases: int = 3
+    backup: Backup = Backup()
     hosts_at_once: int = Field(default=50, ge=1)
     """Hosts that a play works on at the same time (Ansible's forks). Hosts that share a machine, as the lab's do, share its processors too:
     a play on all of them at once would slow down the traffic that they serve meanwhile."""

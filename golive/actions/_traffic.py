@@ -10,7 +10,7 @@ from golive.actions.port import Finding, Findings, Found, StepContext
 from golive.errors import Refused, Unreachable
 from golive.traffic import Traffic, Weights, traffic_of
 
-__all__ = ["TTL_S", "journaled", "shares", "traffic", "weights_everywhere"]
+__all__ = ["TTL_S", "journaled", "leased", "shares", "traffic", "weights_everywhere"]
 
 TTL_S = 10.0
 """Seconds without a beat after which a gateway's guard looks for itself: five missed beats."""
@@ -24,6 +24,12 @@ def traffic(ctx: StepContext) -> Traffic:
         fleet = fleet.model_copy(update={"hosts": tuple(host for host in fleet.hosts if host.name not in without)})
     candidate_slot: Any = slot_of(ctx, "candidate")
     return traffic_of(shell, fleet, run=ctx.run, token=ctx.token, candidate_slot=candidate_slot)
+
+
+def leased(ctx: StepContext) -> bool:
+    """Whether this run has opened the weight lease for the users that it sends now: one of a drill that is over counts no more."""
+    facts = ctx.facts("traffic.leased")
+    return bool(facts) and float(facts[-1]["ttl_s"]) > 0
 
 
 def shares(ctx: StepContext, weights: Weights) -> dict[str, int]:

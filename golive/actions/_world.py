@@ -17,6 +17,7 @@ from golive.gates.verdict import Verdict
 __all__ = [
     "Answer",
     "World",
+    "answered",
     "aside",
     "ask",
     "change",
@@ -100,7 +101,8 @@ class Answer:
     """The host has no ``dwcp-host``, or one from before this verb: the play that is to come brings it."""
 
 
-def _answer(host: Host, got: Completed | GoliveError) -> Answer:
+def answered(host: Host, got: Completed | GoliveError) -> Answer:
+    """What ``dwcp-host`` said, from how its command ended."""
     if isinstance(got, GoliveError):
         return Answer(None, f"{host.name}: {got}", kind="unreachable" if isinstance(got, Unreachable) else "unknown")
     said = got.stderr.decode(errors="replace").strip().splitlines()
@@ -128,7 +130,7 @@ def everywhere(ctx: StepContext, hosts: Sequence[Host], *words: str, timeout_s: 
     answers: dict[str, Answer] = {}
     for same in by_user.values():
         got = shell.each(same, command(same[0], "dwcp-host", *words), timeout_s=timeout_s)
-        answers.update({host.name: _answer(host, got[host.name]) for host in same})
+        answers.update({host.name: answered(host, got[host.name]) for host in same})
     return answers
 
 

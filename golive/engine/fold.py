@@ -112,6 +112,8 @@ class RunState:
     """Something of the candidate may be on hosts."""
     exposed: bool = False
     """Users may have been sent to the candidate."""
+    rehearsed: JSON | None = None
+    """The drill before T-0, once its way back was verified: what the candidate reached in it counts no more."""
     final: bool = False
     """The way back may be gone: the incumbent is being retired."""
     gates: list[JSON] = field(default_factory=list)
@@ -390,6 +392,14 @@ def _weights(state: RunState, gateway: str, weights: JSON) -> None:
         state.exposed = state.exposed or candidate > 0
 
 
+def _rehearsal_finished(state: RunState, record: Record) -> None:
+    """The drill's way back was seen on every host and gateway: nothing of the candidate is out there until a step brings it again."""
+    if state.rolling_back or state.final:
+        return
+    state.rehearsed = {**record.data, "at": record.at}
+    state.deployed = state.exposed = False
+
+
 def _slot(state: RunState, record: Record) -> None:
     release, slot = record.data.get("release"), record.data.get("slot")
     if isinstance(release, str) and isinstance(slot, str):
@@ -471,6 +481,7 @@ _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "step.interrupted": _step_interrupted,
     "step.holding": _step_holding,
     "traffic.set": _traffic_set,
+    "rehearsal.finished": _rehearsal_finished,
     "slot": _slot,
     "requests": _requests,
     "gate": _append_to("gates"),

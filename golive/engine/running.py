@@ -260,6 +260,8 @@ class Live:
 
     def _seen(self) -> Trigger | None:
         state = self.state
+        if not state.exposed:
+            self.stop_watchers()  # a drill is over: who looks at the next exposure starts with it
         if not state.exposed or state.rolling_back or state.already_live or state.final:
             return None
         if self._watching != self.lease.token:

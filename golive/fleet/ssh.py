@@ -14,7 +14,10 @@ from golive.errors import GoliveError, Unreachable
 from golive.fleet.connection import Completed, NotSent, connect, execute, parse_host_key
 from golive.fleet.model import Fleet, Host
 
-__all__ = ["Completed", "Shell"]
+__all__ = ["HOSTS_AT_ONCE", "Completed", "Shell"]
+
+HOSTS_AT_ONCE = 32
+"""Commands of one `Shell.each` that run at the same time; the hosts beyond wait for their wave."""
 
 _CONNECT_S = 10.0
 
@@ -79,7 +82,7 @@ class Shell:
 
         if not hosts:
             return {}
-        with ThreadPoolExecutor(max_workers=min(len(hosts), 32), thread_name_prefix="ssh") as pool:
+        with ThreadPoolExecutor(max_workers=min(len(hosts), HOSTS_AT_ONCE), thread_name_prefix="ssh") as pool:
             return dict(zip([host.name for host in hosts], pool.map(one, hosts), strict=True))
 
     def close(self) -> None:

@@ -27,6 +27,8 @@ MODULES = {
     "activate": "activate",
     "anchor": "anchor",
     "certificates": "certificates",
+    "backup": "backup",
+    "cores": "cores",
     "deactivate": "activate",
     "fence": "main",
     "guard": "guard",

@@ -7,7 +7,7 @@ from typing import Any
 
 from golive import actions, audit
 from golive.actions._https import client, get
-from golive.actions._traffic import TTL_S, traffic
+from golive.actions._traffic import TTL_S, leased, traffic
 from golive.actions._world import command, world
 from golive.actions.port import Finding, Findings, Found, StepContext, registered
 from golive.engine import Ports, Trigger
@@ -80,7 +80,7 @@ class BeatWatcher:
             self._heart = None
 
     def poll(self) -> Trigger | None:
-        if self._heart is None and self._ctx is not None and self._ctx.facts("traffic.leased"):
+        if self._heart is None and self._ctx is not None and leased(self._ctx):
             # Not earlier: a gateway refuses a beat for a lease that was not opened yet.
             self._heart = Heartbeat(traffic(self._ctx).beat)
             self._heart.__enter__()

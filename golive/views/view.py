@@ -80,6 +80,8 @@ class RunView:
     shifts: tuple[Shift, ...]
     baseline: JSON | None = None
     signoff: JSON | None = None
+    rollback_time: JSON | None = None
+    """What the way back took in the drill and is predicted to take, part by part."""
     not_covered: tuple[JSON, ...] = ()
     controllers: tuple[str, ...] = ()
     """Who worked on the run, in order; more than one when it was resumed."""
@@ -136,6 +138,7 @@ def run_view(records: Iterable[JournalLine]) -> RunView:
         shifts=_shifts(listed),
         baseline=_last(listed, "baseline"),
         signoff=_last(listed, "signoff"),
+        rollback_time=_last(listed, "rollback-time"),
         not_covered=tuple(started.data.get("not_covered") or ()) if started else (),
         controllers=tuple(dict.fromkeys(controllers)),
         tokens=tuple(dict.fromkeys(record.token for record in listed)),
@@ -275,6 +278,7 @@ _TOLD: dict[str, Callable[[JSON], str]] = {
     "host.set-aside": lambda d: f"{d.get('host')} set aside, {d.get('state')}: {d.get('reason')}",
     "traffic.set": _traffic,
     "traffic.passed": lambda d: f"{d.get('percent')} % passed its gate: the guards go back no further",
+    "rehearsal.finished": lambda d: f"the drill is over: the candidate is on none of {d.get('hosts')} hosts, nothing counts as deployed",
     "gate": lambda d: f"gate: {d.get('summary', '')}",
     "baseline": lambda d: f"baseline frozen: {d.get('requests')} requests, {d.get('failed')} failed",
     "signoff": lambda d: "; ".join(str(line.get("text", "")) for line in d.get("criteria") or []),

@@ -196,6 +196,17 @@ def actions(world: World) -> dict[str, Any]:
     class SimDeactivate(Base):
         pass
 
+    class SimOver(SimCheck):
+        """The drill's way back was verified, as ``rehearsal.finish`` journals it."""
+
+        def probe(self, ctx: StepContext) -> Findings:
+            recorded = bool(ctx.facts("rehearsal.finished"))
+            return {"environment": Finding(Found.DONE if recorded else Found.ABSENT, "recorded")}
+
+        def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
+            ctx.note("rehearsal.finished", {"hosts": len(HOSTS)})
+            return Outcome(Verdict.PASS, "the drill is over")
+
     class SimShift(Base):
         reached = Reach.TRAFFIC
         verify = True
@@ -227,7 +238,7 @@ def actions(world: World) -> dict[str, Any]:
             ctx.note("gate", {"gate": ctx.step, "verdict": verdict.value, "n": 100})
             return Outcome(verdict, f"watched: {verdict.value}")
 
-    kinds = (SimBase, SimCheck, SimInstall, SimActivate, SimRetire, SimDeactivate, SimShift, SimWatch)
+    kinds = (SimBase, SimCheck, SimInstall, SimActivate, SimRetire, SimDeactivate, SimOver, SimShift, SimWatch)
     return {f"sim.{kind.__name__.removeprefix('Sim').lower()}": complete(kind)() for kind in kinds}
 
 

@@ -15,11 +15,12 @@ from golive.actions.port import MARK, Finding, Found, registered
 from golive.environment import ROOT
 from golive.errors import Unreachable
 from golive.fleet.ansible import PlayResult
+from golive.fleet.connection import Completed
 from golive.gates.verdict import Verdict
 from golive.ground.provision import Provisioned
 from golive.runbook import Runbook
 from tests.support import action_step
-from tests.support.action_step import AGENTS, NEW, OLD, OPS, RUN, TOKEN, Step, answer, fleet, found, named, use_fleet
+from tests.support.action_step import AGENTS, NEW, OLD, OPS, RUN, TOKEN, Call, Step, answer, fleet, found, named, use_fleet
 
 actions.load_all()
 step = action_step.step
@@ -164,7 +165,7 @@ def test_logs_are_kept_from_whoever_answers(step: Step) -> None:
     assert json.loads((step.workdir / "ams-1.log").read_text()) == {"log of": "ams-1"}
     [left] = step.workdir.glob("ams-2.*")
     assert left.read_text().startswith("not collected: ams-2: no answer")
-    assert all(call.says("--unit", f"dwcp-agent@{NEW}.service") for call in step.hosts.calls)
+    assert all(call.says("--unit", f"dwcp-agent@{NEW}.service") or call.says("cores", NEW) for call in step.hosts.calls)
 
 
 def test_logs_are_read_only_from_hosts_that_were_not_read(step: Step) -> None:
@@ -172,7 +173,7 @@ def test_logs_are_read_only_from_hosts_that_were_not_read(step: Step) -> None:
     collect, ctx = named("logs.collect"), step.ctx({"release": "candidate"})
     todo = {name: finding for name, finding in collect.probe(ctx).items() if finding.found is not Found.DONE}
     collect.apply(ctx, todo)
-    assert [call.host for call in step.hosts.calls] == ["ams-2", "nyc-1", "nyc-2"]
+    assert step.hosts.told("journalctl") == ["ams-2", "nyc-1", "nyc-2"]
     assert (step.workdir / "ams-1.log").read_text() == "kept"
 
 
@@ -206,7 +207,8 @@ def test_every_action_is_used_by_a_runbook_and_has_a_file_of_its_own_name() -> N
 
 def test_every_share_of_the_candidate_is_watched_before_the_next() -> None:
     book = runbook.load(ROOT / "runbooks" / "golive.yaml", registered())
-    order = [(each.uses, each.params.get("candidate")) for stage in book.stages for each in stage.steps]
+    stages = [stage for stage in book.stages if stage.name != "rehearsal"]
+    order = [(each.uses, each.params.get("candidate")) for stage in stages for each in stage.steps]
     moves = [entry for entry in order if entry[0] in ("traffic.shift", "gate.metrics", "release.retire")]
     shares = [percent for uses, percent in moves if uses == "traffic.shift"]
     assert shares == sorted(shares) and shares[-1] == 100
@@ -218,11 +220,49 @@ def test_every_share_of_the_candidate_is_watched_before_the_next() -> None:
     assert names.index("gate.signoff") < names.index("release.retire")
 
 
+def test_the_drill_goes_back_by_every_step_of_the_way_back_and_go_needs_each_of_their_times() -> None:
+    books = {name: runbook.load(ROOT / "runbooks" / f"{name}.yaml", registered()) for name in ("golive", "rollback")}
+    stages = {stage.name: stage for stage in books["golive"].stages}
+    drill = list(stages["rehearsal"].steps)
+    turn = next(at for at, each in enumerate(drill) if (each.uses, each.params.get("candidate")) == ("traffic.shift", 0))
+    rehearsed = [each for each in drill[turn:] if each.uses != "rehearsal.finish"]
+    whole = [each for stage in books["rollback"].stages for each in stage.steps]
+    assert sorted(f"{each.uses} {dict(each.params)}" for each in rehearsed) == sorted(f"{each.uses} {dict(each.params)}" for each in whole)
+    go = next(each for each in stages["final-readiness"].steps if each.uses == "rollback.predict")
+    assert {step for box in ("traffic", "candidate", "verification") for step in go.params[box]} == {each.id for each in rehearsed}
+    assert go.params["stage"] == "rehearsal" and list(stages).index("rehearsal") < list(stages).index("final-readiness")
+
+
 def test_the_way_back_takes_traffic_first() -> None:
     book = runbook.load(ROOT / "runbooks" / "rollback.yaml", registered())
     first, *rest = [each for stage in book.stages for each in stage.steps]
     assert (first.uses, dict(first.params)) == ("traffic.shift", {"candidate": 0})
     assert [each.uses for each in rest][-1] == "traffic.close"
+
+
+def test_the_newest_core_dump_of_each_host_is_kept_for_the_operator_alone_and_the_rest_is_named(step: Step) -> None:
+    large = {"name": "core", "bytes": 1 << 40, "at": 2.0, "read": ["cat", "--", "/var/lib/dwcp/cores/x/core"]}
+    small = {"name": "core.7", "bytes": 4, "at": 1.0, "read": ["cat", "--", "/var/lib/dwcp/cores/x/core.7"]}
+    by_host = {"ams-1": [small, small], "ams-2": [large], "nyc-1": []}
+
+    def said(call: Call) -> Completed | None:
+        if call.says("cores"):
+            if call.host == "nyc-2":
+                return answer(rc=4, stderr="no cores")
+            return answer({"cores": by_host[call.host], "more": 0, "directory": "/var/lib/dwcp/cores/x", "none": "did not crash"})
+        return Completed(0, b"dump" if call.says("bash") else b"log", b"")
+
+    step.hosts.special = said
+    collect, ctx = named("logs.collect"), step.ctx({"release": "candidate"})
+    outcome = collect.apply(ctx, collect.probe(ctx))
+    told = outcome.data["cores"]
+    path = step.workdir / "ams-1.core.gz"
+    assert path.read_bytes() == b"dump" and path.stat().st_mode & 0o777 == 0o600
+    assert (told["ams-1"]["cores"], told["ams-1"]["stayed"], told["ams-1"]["file"]) == (2, 1, str(path))
+    assert (told["ams-2"]["stayed"], told["ams-2"]["file"]) == (1, None) and "MiB" in told["ams-2"]["why"]
+    assert told["nyc-1"] == {"cores": 0, "stayed": 0, "file": None, "why": "did not crash"}
+    assert told["nyc-2"]["why"] == "nyc-2: no cores" and outcome.verdict is Verdict.PASS
+    assert "core dumps of ams-1, ams-2, 2 of them left on the hosts" in outcome.summary
 
 
 def test_a_host_whose_log_was_missed_is_not_done(step: Step) -> None:

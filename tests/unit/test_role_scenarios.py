@@ -130,7 +130,7 @@ def test_an_environment_that_is_no_lab_is_refused(tmp_path, monkeypatch):
 
 
 def test_an_unknown_role_is_refused_with_the_known_ones(lab):
-    with pytest.raises(BadInput, match="dwcp_agent, dwcp_gateway"):
+    with pytest.raises(BadInput, match="dwcp_agent, dwcp_backup, dwcp_gateway"):
         verb.molecule(lab, role="dwcp_nothing")
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from golive.gates.judge import Judge
+from golive.gates.rollback_time import Measured, predict
 from golive.gates.spec import parse_spec
 from golive.views.report import Facts, commands, html, markdown, written
 from golive.views.view import RunView, run_view, version_of
@@ -62,6 +63,19 @@ def test_the_view_of_a_good_run_has_every_shift_gate_and_controller() -> None:
     assert [(s.gateway, s.weights[NEW]) for s in view.shifts] == [(g, p) for p in (10, 50) for g in GATEWAYS]
     assert [gate.verdict for gate in view.gates] == ["PASS", "PASS"] and view.hurt == 0
     assert view.controllers == ("ann@desk (pid 77 on desk, token 7)",)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_both_reports_show_each_part_of_the_way_back_measured_predicted_and_allowed(slow: bool) -> None:
+    run = Run()
+    run.start()
+    steps = [Measured(f"{box}-step", box, (400.0 if slow else 4.0,), 6, 32) for box in ("traffic", "candidate", "verification")]
+    told = predict(steps, hosts=6, at_once=32).to_json()
+    run.say("rollback-time", {**told, "rehearsed_hosts": 6}, "final-readiness", "rollback-in-time")
+    view = run_view(run.records)
+    assert "too long" in markdown(view, Facts()) if slow else "too long" not in markdown(view, Facts())
+    assert f"| traffic | {'6.7 min | 13.3 min' if slow else '4.0 s | 8.0 s'} | 5.0 min |" in markdown(view, Facts())
+    assert "nothing is restored" in html(view, Facts()) and ("too long" in html(view, Facts())) is slow
 
 
 def test_weights_that_were_only_read_again_are_no_shift() -> None:
