@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from golive.errors import BadInput
 
@@ -51,6 +51,18 @@ class Settings(BaseModel):
     hosts_at_once: int = Field(default=50, ge=1)
     """Hosts that a play works on at the same time (Ansible's forks). Hosts that share a machine, as the lab's do, share its processors too:
     a play on all of them at once would slow down the traffic that they serve meanwhile."""
+    site_cache: bool = False
+    """Whether a release goes once to each site, to the host that ``hosts.yaml`` marks ``cache: true``, and from there to the others."""
+    vault_password_file: str | None = None
+    """File with the password of ``vault.yaml``, relative to the inventory; ``~`` is the operator's home."""
+    vault_password_command: str | None = None
+    """Command that prints that password instead, such as ``pass show dwcp/prod``."""
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Settings:
+        if self.vault_password_file and self.vault_password_command:
+            raise ValueError("vault_password_file and vault_password_command are two ways to the same password; keep one")
+        return self
 
 
 class Environment(BaseModel):
@@ -102,8 +114,8 @@ def load(name: str) -> Environment:
         parsed = Settings.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{path.relative_to(ROOT)}: {where}: {first['msg']}.") from None
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise BadInput(f"{path.relative_to(ROOT)}: {where}{first['msg'].removeprefix('Value error, ')}.") from None
     return Environment(name=name, settings=parsed, policy=_read(ROOT / "policies" / f"{parsed.policy}.yaml"))
 
 

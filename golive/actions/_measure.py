@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from golive.actions.port import StepContext
 from golive.errors import Held
 from golive.fleet.cpus import parse_cpus
+from golive.fleet.tunnel import proxy
 from golive.gates.adapters import LoadClient, Prometheus, operator_tls
 from golive.gates.collect import Collector
 from golive.gates.samples import Samples
@@ -33,9 +34,10 @@ def collector(
     fleet = ctx.fleet()
     tls = operator_tls(ctx.env.state / "pki")
     with ExitStack() as stack:
-        prometheus = Prometheus(fleet.ops.address, tls)
+        way = proxy(ctx.env, fleet)
+        prometheus = Prometheus(fleet.ops.address, tls, proxy=way)
         stack.callback(prometheus.close)
-        clients = [LoadClient(host.name, host.address, tls) for host in fleet.loads]
+        clients = [LoadClient(host.name, host.address, tls, proxy=way) for host in fleet.loads]
         for opened in clients:
             stack.callback(opened.close)
         yield Collector(

@@ -21,5 +21,14 @@ variable "hosts" {
     ssh_user = optional(string, "root")
     ssh_port = optional(number, 22)
     host_key = string
+    cache    = optional(bool, false)
+    labels   = optional(map(string), {})
+    bastion = optional(object({
+      name     = string
+      address  = string
+      ssh_user = optional(string, "root")
+      ssh_port = optional(number, 22)
+      host_key = string
+    }))
   }))
 }

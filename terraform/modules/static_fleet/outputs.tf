@@ -12,6 +12,9 @@ output "hosts" {
       ssh_user  = host.ssh_user
       ssh_port  = host.ssh_port
       host_key  = host.host_key
+      cache     = host.cache
+      labels    = host.labels
+      bastion   = host.bastion
     }
   ]
 }
