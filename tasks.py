@@ -80,6 +80,12 @@ def provision(_: Context, env: str = "", json: bool = False, debug: bool = False
     finish(lazily("provision", env), as_json=json, debug=debug)
 
 
+@task(help={"env": "environment to look at", "deadline": "seconds for all hosts together, 90 by default", **_COMMON})
+def preflight(_: Context, env: str = "", deadline: str = "", json: bool = False, debug: bool = False) -> None:
+    """Tell every problem of every host and of this machine, before anything is touched; exit 4 when there is one."""
+    finish(lazily("preflight", env, deadline=deadline), as_json=json, debug=debug)
+
+
 @task(help={"env": "environment to look at", **_COMMON})
 def drift(_: Context, env: str = "", json: bool = False, debug: bool = False) -> None:
     """Name what differs from the declaration; exit 6 when something does."""
@@ -249,6 +255,6 @@ def wan(
 
 
 namespace = Collection(
-    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule),
+    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule, preflight),
     Collection("lab", wan),
 )

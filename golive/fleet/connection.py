@@ -18,7 +18,7 @@ import paramiko
 
 from golive.errors import BadInput, GoliveError, Refused, Unprepared, Unreachable
 
-__all__ = ["Completed", "NotSent", "Opened", "connect", "connected", "execute", "parse_host_key"]
+__all__ = ["Completed", "NotSent", "Opened", "connect", "connected", "execute", "load_identity", "parse_host_key"]
 
 # paramiko's threads log what they raise with its traceback, which would reach the operator's stderr; callers get it as an error anyway.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -56,6 +56,20 @@ def parse_host_key(line: str) -> paramiko.PKey:
         return paramiko.PKey.from_type_string(kind, base64.b64decode(body, validate=True))
     except Exception:
         raise BadInput(f"{line[:40]!r} is not a public host key like `ssh-ed25519 AAAA...`.") from None
+
+
+def load_identity(path: Path) -> paramiko.PKey:
+    """The private key at ``path``. Raises Unprepared when it is missing, has a password, or is none."""
+    try:
+        return paramiko.PKey.from_path(path)
+    except FileNotFoundError:
+        raise Unprepared(f"The SSH key {path} is missing.") from None
+    except paramiko.PasswordRequiredException:
+        raise Unprepared(f"The SSH key {path} has a password, which nobody is there to type at night; give one without.") from None
+    except Exception as error:
+        if "encrypted" in str(error).lower() or "password" in str(error).lower():
+            raise Unprepared(f"The SSH key {path} has a password, which nobody is there to type at night; give one without.") from None
+        raise Unprepared(f"{path} is not a private SSH key that can be used ({error or type(error).__name__}).") from None
 
 
 def connect(
