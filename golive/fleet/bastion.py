@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from golive.fleet.connection import Opened, connect, parse_host_key
 from golive.fleet.model import Bastion
 
 __all__ = ["Bastions", "shared"]
+
+_REMEMBERED_S = 5.0
+"""How long a bastion that does not answer is not asked again: else a hundred hosts behind it would wait for it one after another."""
 
 
 class Bastions:
@@ -26,6 +30,7 @@ class Bastions:
         self._identity = identity
         self._clients: dict[Bastion, paramiko.SSHClient] = {}
         self._locks: dict[Bastion, threading.Lock] = {}
+        self._failed: dict[Bastion, tuple[float, GoliveError]] = {}
         self._guard = threading.Lock()
 
     def way(self, bastion: Bastion) -> Callable[[str, int, float], Opened]:
@@ -67,11 +72,16 @@ class Bastions:
             transport = known.get_transport() if known is not None else None
             if transport is not None and transport.is_active():
                 return transport
+            failed = self._failed.get(bastion)
+            if failed is not None and time.monotonic() - failed[0] < _REMEMBERED_S:
+                raise type(failed[1])(failed[1].message)
             key = parse_host_key(bastion.host_key)
             try:
                 fresh = connect(bastion.address, bastion.ssh_port, bastion.ssh_user, key, self._identity, timeout_s)
             except GoliveError as error:
-                raise type(error)(f"the bastion {bastion.name}: {error.message}") from None
+                told = type(error)(f"the bastion {bastion.name}: {error.message}")
+                self._failed[bastion] = (time.monotonic(), told)
+                raise told from None
             with self._guard:
                 self._clients[bastion] = fresh
             transport = fresh.get_transport()

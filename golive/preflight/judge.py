@@ -16,6 +16,7 @@ from golive.releases.needs import Needs
 __all__ = ["Expected", "judged"]
 
 _OUR_UNITS = ("dwcp-", "haproxy.service", "prometheus.service", "prometheus-alertmanager.service", "prometheus-node-exporter.service")
+_UNITS_OF_OURS = ("dwcp.", "dwcp@", "dwcp-agent", "dwcp-load", "dwcp-guard")
 _LOAD_MEMORY = 512 << 20
 _SPARE_DISK = 512 << 20
 _SPARE_INODES = 20_000
@@ -217,8 +218,9 @@ def _strangers(host: Host, answer: Mapping[str, Any], expected: Expected) -> Ite
     user = there["user"]
     if user is not None and not there["command"] and (user["uid"] >= 1000 or user["shell"].endswith(("sh", "bash"))):
         yield problem("foreign", f"has a user dwcp (uid {user['uid']}, {user['shell']}) that is a person's; the agent would run as it.")
-    if there["units"] and not there["command"]:
-        yield problem("foreign", f"has units {', '.join(there['units'][:3])} of another installation; remove them.")
+    units = [unit for unit in there["units"] if unit.startswith(_UNITS_OF_OURS)]
+    if units and not there["command"]:
+        yield problem("foreign", f"has units {', '.join(units[:3])} of another installation; remove them.")
     yield from _fenced(there["fence"], expected)
 
 

@@ -11,8 +11,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,9 @@ import yaml
 
 from golive.environment import ROOT
 from golive.lab import image, podman
+from golive.runbook.loader import _Loader
 
+SECRET = "a-token-that-only-the-vault-knows"
 PREFIX = "dwcp-prodlike-"
 INSIDE, OUTSIDE = "10.78.41", "10.78.42"
 SSHD = """\
@@ -120,7 +124,7 @@ class Owner:
         run(
             *("podman", "run", "--detach", "--name", PREFIX + machine.name, "--hostname", machine.name, "--runtime", self.runtime),
             *(f"--network={network}" for network in networks),
-            *("--no-hosts", "--dns", "none", "--memory", "1500m", "--volume", f"{there}:/etc/owner:ro"),
+            *("--no-hosts", "--dns", "none", "--memory", "2000m", "--volume", f"{there}:/etc/owner:ro"),
             *("--volume", f"{there / 'sshd_config'}:/etc/ssh/sshd_config:ro", *podman.resource_limits(), *podman.privileges()),
             *(self.image, "/sbin/init"),
         )
@@ -134,9 +138,6 @@ class Owner:
         self.on(machine.name, "useradd", "--create-home", "--shell", "/bin/sh", user)
         if user == "deploy":
             self.on(machine.name, "sh", "-c", "umask 227; echo 'deploy ALL=(root) NOPASSWD: ALL' > /etc/sudoers.d/deploy")
-            # The bastion is the only way in: the machine that the containers run on is not on their network for them.
-            rules = f"table inet owner {{\n chain input {{\n type filter hook input priority 0\n ip saddr {INSIDE}.1 drop\n }}\n}}\n"
-            self.on(machine.name, "nft", rules)
 
     def gone(self, name: str) -> None:
         run("podman", "rm", "--force", "--ignore", "--time", "0", PREFIX + name)
@@ -152,6 +153,21 @@ class Owner:
             *("-subj", f"/OU={role}/CN={name}", "-addext", f"subjectAltName={names}", *usage),
             *("-keyout", f"{base}.key", "-out", f"{base}.crt"),
         )
+
+    def settings(self) -> None:
+        """``environment.yaml``, variables and secrets, as the owner of small machines writes them; and a plan that takes minutes."""
+        path = self.inventory / "environment.yaml"
+        own = {"first_incumbent": "2.9.0", "agent_cpus": "0-1", "agent_memory_max": "512M", "load_rate_per_s": 60, "hosts_at_once": 2}
+        own |= {"vault_password_command": f"cat {self.work / 'vault-password'}"}
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **own}, sort_keys=False))
+        (self.inventory / "vars.yaml").write_text("dwcp_monitoring_latency_p99_s: 0.5\ndwcp_monitoring_receiver: pager\n")
+        (self.work / "vault-password").write_text("not on any command line\n")
+        receiver = {"name": "pager", "webhook_configs": [{"url": f"https://127.0.0.1:1/{SECRET}"}]}
+        vault = self.inventory / "vault.yaml"
+        vault.write_text(yaml.safe_dump({"dwcp_monitoring_receivers": [receiver]}))
+        program = Path(sysconfig.get_path("scripts")) / "ansible-vault"
+        run(program, "encrypt", "--vault-password-file", self.work / "vault-password", vault)
+        short_plan(self.checkout / "runbooks" / "golive.yaml")
 
     def list_hosts(self, **changes: dict[str, Any]) -> None:
         """``hosts.yaml``, as its owner writes it; ``changes`` by host name."""
@@ -183,13 +199,33 @@ def owner(work: Path) -> Iterator[Owner]:
             user="hop",
             sshd="PermitTTY no\nForceCommand /usr/sbin/nologin\nAllowTcpForwarding local",
         )
-        for machine in MACHINES:
-            world.boot(machine)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(world.boot, MACHINES))
         world.list_hosts()
+        world.settings()
         _pki(world)
         yield world
     finally:
         _removed()
+
+
+def short_plan(path: Path) -> None:
+    """The runbook's stages, offsets of seconds apart and watches of half a minute, with limits that so little traffic can prove."""
+    book = yaml.load(path.read_text(), Loader=_Loader)  # to which `on` is a word
+    watched = {"for": "20s", "error_rate": "< 2 %", "latency_p99": "< 1000 ms"}
+    hold = {"fail": "rollback", "inconclusive": "hold 2m then rollback", "error": "hold 1m then rollback"}
+    kept = []
+    for stage in book["stages"]:
+        if stage["stage"] == "intensive-watch" or stage["stage"].startswith("checkpoint"):
+            continue
+        stage["at"] = "+0s" if stage["stage"] == "deploy" else "+1s" if stage["at"].startswith("+") else "T-1s"
+        for step in stage["steps"]:
+            if step["uses"] == "gate.metrics":
+                step["with"], step["on"] = watched, hold
+            if step["uses"] == "baseline.freeze":
+                step["with"] = {"for": "10s"}
+        kept.append(stage)
+    path.write_text(yaml.safe_dump({**book, "stages": kept}, sort_keys=False))
 
 
 def reachable_directly(address: str) -> bool:
@@ -211,7 +247,9 @@ def _removed() -> None:
 
 def _networks() -> None:
     for network, base in (("inside", INSIDE), ("outside", OUTSIDE)):
-        run("podman", "network", "create", "--disable-dns", "--internal", "--subnet", f"{base}.0/24", PREFIX + network)
+        # Inside, the machine that the containers run on has no address: the bastion is the only way in.
+        own = ["--gateway", f"{base}.1"] if network == "outside" else []
+        run("podman", "network", "create", "--disable-dns", "--internal", "--subnet", f"{base}.0/24", *own, PREFIX + network)
 
 
 def _checkout(world: Owner) -> None:
