@@ -254,7 +254,35 @@ def wan(
     finish(lazily("wan", env, link=link or None, rtt=rtt, jitter=jitter, rate=rate, loss=loss), as_json=json, debug=debug)
 
 
+@task(
+    iterable=["release"],
+    help={
+        "env": "environment that decides who signs and which releases may go in",
+        "output": "file to write; under .golive/<env>/bundles by default",
+        "release": "version to take along, may be given again; those of the environment by default",
+        "key": "signing key; needed outside the lab",
+        "image": "the lab's host image too",
+        "debs": "the Debian packages of requirements/apt.txt too",
+        **_COMMON,
+    },
+)
+def bundle(
+    _: Context,
+    env: str = "",
+    output: str = "",
+    release: list[str] | None = None,
+    key: str = "",
+    image: bool = False,
+    debs: bool = False,
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Pack the controller itself, with every wheel it needs, for a site without registries."""
+    options = {"output": output, "release": list(release or []), "key": key or None, "image": image, "debs": debs}
+    finish(lazily("bundle", env, **options), as_json=json, debug=debug)
+
+
 namespace = Collection(
-    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule, preflight),
+    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule, preflight, bundle),
     Collection("lab", wan),
 )
