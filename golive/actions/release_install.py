@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
@@ -12,7 +13,9 @@ from golive import releases
 from golive.actions._world import ask, hosts_for, release_of, slot_of, unknown
 from golive.actions.port import Finding, Findings, Found, Outcome, Reach, StepContext, action
 from golive.fleet.ansible import play_step
+from golive.fleet.caches import cache_of
 from golive.gates.verdict import Verdict
+from golive.releases.model import digest_of
 
 __all__ = ["ReleaseInstall"]
 
@@ -54,12 +57,15 @@ class ReleaseInstall:
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
         role = ctx.params["release"]
         release = releases.find_id(release_of(ctx, role))
+        bundle = releases.bundle(release)
+        caches = _caches(ctx, role, todo)
         result = play_step(
             ctx,
             "install.yml",
-            limit=sorted(todo),
+            limit=sorted({*todo, *caches.values()}),
             extravars={
-                "dwcp_release_bundle": str(releases.bundle(release)),
+                **({"dwcp_install_caches": caches, "dwcp_release_sha256": digest_of(bundle)} if caches else {}),
+                "dwcp_release_bundle": str(bundle),
                 "dwcp_release_id": release.id,
                 "dwcp_release_kind": "load" if role == "load" else "agent",
                 "dwcp_release_slot": "a" if role == "load" else slot_of(ctx, role),
@@ -74,3 +80,12 @@ class ReleaseInstall:
 
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "installed releases stay until pruned")
+
+
+def _caches(ctx: StepContext, role: str, todo: Findings) -> dict[str, str]:
+    """By site, the host that gets the bundle for the others; only for sites where more than one host needs it."""
+    if not ctx.env.settings.site_cache:
+        return {}
+    hosts = list(hosts_for(ctx, role))
+    sites = Counter(host.site for host in hosts if host.name in todo)
+    return {site: cache_of(hosts, site).name for site, many in sites.items() if many > 1}

@@ -6,8 +6,10 @@ them; who signed those sums is checked with ``ssh-keygen -Y verify``, by whoever
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golive import releases
-from golive.environment import ROOT, Environment
-from golive.errors import BadInput, Unprepared
+from golive.environment import ROOT, Environment, state_root
+from golive.errors import BadInput, Refused, Unprepared
 from golive.lab import image
 from golive.lab.commands import run
 from golive.releases.model import digest_of
@@ -143,12 +145,27 @@ def _checkout(top: Path) -> None:
 
 def _wheels(target: Path) -> None:
     """Everything that the lock files pin, each with a hash that they list; one source distribution may be among it."""
-    target.mkdir()
-    words = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--require-hashes", "--no-deps"]
-    locks = [word for lock in LOCKS for word in ("--requirement", str(ROOT / "requirements" / lock))]
-    done = run([*words, "--dest", str(target), *locks], timeout_s=1800)
-    if not done.ok:
-        raise Unprepared(f"The wheels of requirements/*.lock cannot be had here: {done.complaint}.")
+    locks = [ROOT / "requirements" / lock for lock in LOCKS]
+    content = b"".join(lock.read_bytes() for lock in locks)
+    version = f"{sys.version_info.major}{sys.version_info.minor}"
+    kept = state_root() / "cache" / "bundle-wheels" / f"{version}-{hashlib.sha256(content).hexdigest()[:12]}"
+    if not kept.is_dir():
+        fresh = kept.with_name(f".{kept.name}.{os.getpid()}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        words = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--require-hashes", "--no-deps"]
+        asked = [word for lock in locks for word in ("--requirement", str(lock))]
+        done = run([*words, "--dest", str(fresh), *asked], timeout_s=1800)
+        if not done.ok:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise Unprepared(f"The wheels of requirements/*.lock cannot be had here: {done.complaint}.")
+        if not kept.is_dir():
+            fresh.replace(kept)
+    allowed = set(re.findall(rb"--hash=sha256:([0-9a-f]{64})", content))
+    for wheel in sorted(kept.iterdir()):
+        if digest_of(wheel).encode() not in allowed:
+            raise Refused(f"{wheel} was changed after it was downloaded; remove {kept} and run again.")
+    shutil.copytree(kept, target)
 
 
 def _debs(target: Path) -> None:

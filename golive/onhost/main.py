@@ -25,6 +25,7 @@ __all__ = ["MODULES", "main"]
 
 MODULES = {
     "activate": "activate",
+    "cache": "cache",
     "deactivate": "activate",
     "fence": "main",
     "guard": "guard",

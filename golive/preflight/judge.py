@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from golive.fleet.cpus import parse_cpus
-from golive.fleet.model import Host
+from golive.fleet.model import Fleet, Host
 from golive.preflight.finding import Finding, problem, warning
 from golive.preflight.question import needed_ports, needed_programs
 from golive.releases.needs import Needs
@@ -40,6 +40,8 @@ class Expected:
     namespace: str
     knows: Callable[[str], bool]
     """Whether a run is in this environment's journal."""
+    caches: Fleet | None = None
+    """The fleet, where each site has a cache."""
 
 
 def judged(host: Host, answer: Mapping[str, Any], expected: Expected, silent: Sequence[str]) -> list[Finding]:
@@ -55,7 +57,7 @@ def judged(host: Host, answer: Mapping[str, Any], expected: Expected, silent: Se
     if host.role == "agent" or host.load:
         found += _runs_releases(answer, expected)
     if answer["root"]:
-        found += _ports(host, answer)
+        found += _ports(answer, needed_ports(host, expected.caches))
     return found
 
 
@@ -148,8 +150,7 @@ def _processors(host: Host, answer: Mapping[str, Any], expected: Expected) -> It
         yield warning("numa", f"agent_cpus ({expected.cpus}) lies on NUMA nodes {', '.join(across)}; keep it on one.")
 
 
-def _ports(host: Host, answer: Mapping[str, Any]) -> Iterator[Finding]:
-    needed = set(needed_ports(host))
+def _ports(answer: Mapping[str, Any], needed: Sequence[int]) -> Iterator[Finding]:
     for listener in sorted(answer["listeners"], key=lambda each: each["port"]):
         unit = listener["unit"] or ""
         if listener["port"] in needed and not unit.startswith(_OUR_UNITS):

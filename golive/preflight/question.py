@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from golive.fleet.caches import PORT as CACHE
+from golive.fleet.caches import cache_of
 from golive.fleet.model import Fleet, Host
 
 __all__ = ["COMMAND", "PORTS", "needed_ports", "needed_programs", "question", "script"]
@@ -35,10 +37,11 @@ _PATIENCE_S = 3.0
 _MTU = 1500
 
 
-def needed_ports(host: Host) -> list[int]:
-    """Ports that must be free on ``host``, or held by DWCP."""
+def needed_ports(host: Host, fleet: Fleet | None = None) -> list[int]:
+    """Ports that must be free on ``host``, or held by DWCP; ``fleet`` where its sites have caches."""
     parts = [("agent", host.role == "agent"), ("gateway", host.gateway), ("load", host.load), ("ops", host.role == "ops"), ("every", True)]
-    return [port for part, has in parts if has for port in PORTS[part]]
+    keeps = fleet is not None and host.role == "agent" and cache_of(fleet.agents, host.site) == host
+    return [port for part, has in parts if has for port in PORTS[part]] + ([CACHE] if keeps else [])
 
 
 def needed_programs(host: Host) -> dict[str, str]:
@@ -56,12 +59,15 @@ def needed_programs(host: Host) -> dict[str, str]:
     return programs
 
 
-def question(fleet: Fleet, host: Host) -> dict[str, Any]:
+def question(fleet: Fleet, host: Host, *, site_cache: bool = False) -> dict[str, Any]:
     """What the probe on ``host`` needs to know."""
+    ways = _ways(fleet, host)
+    if site_cache and host.role == "agent":
+        ways.append((cache_of(fleet.agents, host.site), CACHE))
     return {
         "paths": ["/opt/dwcp", "/var/lib/dwcp", "/etc"],
         "programs": sorted(needed_programs(host)),
-        "ways": sorted({(peer.name, peer.address, port) for peer, port in _ways(fleet, host) if peer.name != host.name}),
+        "ways": sorted({(peer.name, peer.address, port) for peer, port in ways if peer.name != host.name}),
         "large": sorted({(peer.name, peer.address) for peer in _abroad(fleet, host, 1) if ":" not in peer.address}),
         "patience_s": _PATIENCE_S,
         "mtu": _MTU,

@@ -64,10 +64,10 @@ def preflight(
     fleet = declared_fleet(env)
     tell(f"asking {len(fleet.hosts)} hosts of {env.name}")
     with Shell(env, fleet) as shell:
-        seen = _asked(shell, fleet, deadline_s)
+        seen = _asked(shell, fleet, deadline_s, site_cache=env.settings.site_cache)
     controller = list(judged_controller(env, looks))
     silent = [name for name, each in seen.items() if each.answer is None]
-    expected = _expected(env, knows)
+    expected = _expected(env, fleet, knows)
     found: dict[str, list[Finding]] = {}
     for host in fleet.hosts:
         each = seen[host.name]
@@ -87,10 +87,12 @@ def declared_fleet(env: Environment) -> Fleet:
     return Fleet(env=env.name, hosts=tuple(sorted(read_static_hosts(env), key=lambda host: host.name)))
 
 
-def _asked(shell: Shell, fleet: Fleet, deadline_s: float) -> dict[str, _Seen]:
+def _asked(shell: Shell, fleet: Fleet, deadline_s: float, *, site_cache: bool) -> dict[str, _Seen]:
     pool = ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(fleet.hosts)), thread_name_prefix="preflight")
     try:
-        futures: dict[str, Future[_Seen]] = {host.name: pool.submit(_ask, shell, fleet, host) for host in fleet.hosts}
+        futures: dict[str, Future[_Seen]] = {
+            host.name: pool.submit(_ask, shell, host, script(question(fleet, host, site_cache=site_cache))) for host in fleet.hosts
+        }
         wait(futures.values(), timeout=deadline_s)
         late = problem("deadline", f"was not asked to the end within {deadline_s:.0f} s; run it again with a longer --deadline.")
         return {name: future.result() if future.done() else _Seen(None, late) for name, future in futures.items()}
@@ -98,8 +100,7 @@ def _asked(shell: Shell, fleet: Fleet, deadline_s: float) -> dict[str, _Seen]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _ask(shell: Shell, fleet: Fleet, host: Host) -> _Seen:
-    text = script(question(fleet, host))
+def _ask(shell: Shell, host: Host, text: bytes) -> _Seen:
     try:
         # First a command of nothing: the clock is read between two moments that have no connecting between them.
         shell.run(host, ["true"], timeout_s=_HOST_S)
@@ -126,7 +127,7 @@ def _safely(host: Host, answer: Mapping[str, Any], expected: Expected, silent: l
         return [problem("probe", f"answered what this toolkit does not understand ({type(error).__name__}: {error}).")]
 
 
-def _expected(env: Environment, knows: Callable[[str], bool]) -> Expected:
+def _expected(env: Environment, fleet: Fleet, knows: Callable[[str], bool]) -> Expected:
     settings, state = env.settings, env.state
     ca = state / "pki" / "ca.crt"
     try:
@@ -141,6 +142,7 @@ def _expected(env: Environment, knows: Callable[[str], bool]) -> Expected:
         ca=hashlib.sha256(ca.read_bytes().rstrip() + b"\n").hexdigest() if ca.is_file() else None,
         namespace=settings.signature_namespace,
         knows=knows,
+        caches=fleet if settings.site_cache else None,
     )
 
 
