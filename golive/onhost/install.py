@@ -18,6 +18,7 @@ from golive.onhost.bundle import Bundle, opened
 from golive.onhost.command import Call, verb
 from golive.onhost.failures import Refused
 from golive.onhost.fence import Lock
+from golive.onhost.fits import misfit
 from golive.onhost.installed import PARTIAL
 
 __all__ = ["install"]
@@ -49,6 +50,9 @@ def install(call: Call) -> dict[str, Any]:
     with opened(call.places, call.held, call.options.bundle) as bundle:
         if bundle.manifest["kind"] != kind:
             raise Refused(f"Release {bundle.id} is of kind {bundle.manifest['kind']}, not {kind}.")
+        why = misfit(bundle.manifest)
+        if why:
+            raise Refused(f"Release {bundle.id} cannot run on this host: {why}; nothing was changed.")
         changed = _slot_is(call, bundle.id, slot) if kind == "agent" else False
         if installed.complete(call.places, kind, bundle.id) is None:
             _build(call, bundle, kind)

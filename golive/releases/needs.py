@@ -12,7 +12,7 @@ from golive.releases.verify import FILES
 
 __all__ = ["Needs", "needs"]
 
-_MANYLINUX = re.compile(r"manylinux_([0-9]+)_([0-9]+)_[a-z0-9_]+")
+_MANYLINUX = re.compile(r"manylinux_([0-9]+)_([0-9]+)_")
 _LEGACY = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 _SYMBOL = re.compile(rb"GLIBC_([0-9]+)\.([0-9]+)")
 _ROOM = 5
@@ -47,7 +47,7 @@ def _glibc(release: Release, name: str) -> tuple[int, int]:
     """The glibc that a wheel was made for: by its tag, and without one by the newest symbol that its libraries use."""
     tag = name.removesuffix(".whl").rsplit("-", 1)[-1]
     named = [(int(major), int(minor)) for major, minor in _MANYLINUX.findall(tag)]
-    named += [version for legacy, version in _LEGACY.items() if legacy in tag.split("_", 1)[0]]
+    named += [version for legacy, version in _LEGACY.items() if tag.startswith(legacy) or f".{legacy}_" in tag]
     if named:
         return min(named)
     if not tag.startswith("linux"):
