@@ -161,7 +161,7 @@ def report(_: Context, env: str = "", run: str = "", json: bool = False, debug: 
     help={
         "long": "what takes more than half an hour too",
         "no-lab": "leave out what needs root and the lab",
-        "suite": "run one part alone: core or datapath",
+        "suite": "run one part alone: core, datapath or prodlike",
         "sanitize": "with --suite core: under sanitizers and valgrind too",
         **_COMMON,
     }
