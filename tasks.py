@@ -225,7 +225,7 @@ def report(_: Context, env: str = "", run: str = "", json: bool = False, debug: 
     help={
         "long": "what takes more than half an hour too",
         "no-lab": "leave out what needs root and the lab",
-        "suite": "run one part alone: core or datapath",
+        "suite": "run one part alone: core, datapath or prodlike",
         "sanitize": "with --suite core: under sanitizers and valgrind too",
         **_COMMON,
     }
@@ -500,6 +500,40 @@ def restore(
     finish(lazily("restore", env, host=host, snapshot=snapshot, reason=reason), as_json=json, debug=debug)
 
 
+@task(help={"env": "environment to look at", "deadline": "seconds for all hosts together, 90 by default", **_COMMON})
+def preflight(_: Context, env: str = "", deadline: str = "", json: bool = False, debug: bool = False) -> None:
+    """Tell every problem of every host and of this machine, before anything is touched; exit 4 when there is one."""
+    finish(lazily("preflight", env, deadline=deadline), as_json=json, debug=debug)
+
+
+@task(
+    iterable=["release"],
+    help={
+        "env": "environment that decides who signs and which releases may go in",
+        "output": "file to write; under .golive/<env>/bundles by default",
+        "release": "version to take along, may be given again; those of the environment by default",
+        "key": "signing key; needed outside the lab",
+        "image": "the lab's host image too",
+        "debs": "the Debian packages of requirements/apt.txt too",
+        **_COMMON,
+    },
+)
+def bundle(
+    _: Context,
+    env: str = "",
+    output: str = "",
+    release: list[str] | None = None,
+    key: str = "",
+    image: bool = False,
+    debs: bool = False,
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Pack the controller itself, with every wheel it needs, for a site without registries."""
+    options = {"output": output, "release": list(release or []), "key": key or None, "image": image, "debs": debs}
+    finish(lazily("bundle", env, **options), as_json=json, debug=debug)
+
+
 namespace = Collection(
     *(
         provision,
@@ -526,6 +560,8 @@ namespace = Collection(
         notify,
         worker,
         restore,
+        preflight,
+        bundle,
     ),
     Collection("lab", wan),
     Collection("journal", journal_verify, journal_show, journal_export, journal_anchor),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from golive import journal_url
 from golive.errors import BadInput
@@ -78,6 +78,12 @@ class Settings(BaseModel):
     cross sites); None: the controller plays them itself."""
     workers_lost_s: float = Field(default=30.0, ge=2)
     """Seconds without the database after which a worker ends its play; a little more of silence, and the controller gives the job up."""
+    site_cache: bool = False
+    """Whether a release goes once to each site, to the host that ``hosts.yaml`` marks ``cache: true``, and from there to the others."""
+    vault_password_file: str | None = None
+    """File with the password of ``vault.yaml``, relative to the inventory; ``~`` is the operator's home."""
+    vault_password_command: str | None = None
+    """Command that prints that password instead, such as ``pass show dwcp/prod``."""
 
     @field_validator("journal")
     @classmethod
@@ -86,6 +92,12 @@ class Settings(BaseModel):
             return None if value is None else journal_url.checked(value, "as it is written")
         except BadInput as error:
             raise ValueError(error.message.rstrip(".")) from None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Settings:
+        if self.vault_password_file and self.vault_password_command:
+            raise ValueError("vault_password_file and vault_password_command are two ways to the same password; keep one")
+        return self
 
 
 class Environment(BaseModel):
@@ -145,8 +157,8 @@ def load(name: str) -> Environment:
         parsed = Settings.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{path.relative_to(ROOT)}: {where}: {first['msg']}.") from None
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise BadInput(f"{path.relative_to(ROOT)}: {where}{first['msg'].removeprefix('Value error, ')}.") from None
     return Environment(name=name, settings=parsed, policy=_read(ROOT / "policies" / f"{parsed.policy}.yaml"))
 
 

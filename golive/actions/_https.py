@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import httpx
 
 from golive.environment import Environment
-from golive.errors import Unreachable
+from golive.errors import Unprepared, Unreachable
+from golive.fleet.inventory import read_fleet
+from golive.fleet.tunnel import proxy
 from golive.gates.adapters import operator_tls
 
 __all__ = ["client", "get"]
@@ -16,12 +18,21 @@ __all__ = ["client", "get"]
 
 @contextmanager
 def client(env: Environment, *, timeout_s: float = 5) -> Iterator[httpx.Client]:
-    """A client that shows the operator's certificate and trusts only the environment's CA. No proxy, no redirects.
+    """A client that shows the operator's certificate and trusts only the environment's CA. No redirects, and no proxy but the way
+    through the fleet's bastions.
 
     Raises Unprepared, naming the directory, when the certificate is missing or cannot be used.
     """
-    with httpx.Client(verify=operator_tls(env.state / "pki"), timeout=timeout_s, trust_env=False) as opened:
+    way = _way(env)
+    with httpx.Client(verify=operator_tls(env.state / "pki"), timeout=timeout_s, trust_env=False, proxy=way) as opened:
         yield opened
+
+
+def _way(env: Environment) -> str | None:
+    try:
+        return proxy(env, read_fleet(env))
+    except Unprepared:
+        return None  # no fleet yet, so none behind a bastion; whoever asks will be told
 
 
 def get(opened: httpx.Client, url: str, host: str) -> httpx.Response:

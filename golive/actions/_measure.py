@@ -11,6 +11,7 @@ from golive.actions._world import aside
 from golive.actions.port import StepContext
 from golive.errors import Held
 from golive.fleet.cpus import parse_cpus
+from golive.fleet.tunnel import proxy
 from golive.gates.adapters import LoadClient, Prometheus, operator_tls
 from golive.gates.collect import Collector
 from golive.gates.samples import Samples
@@ -34,9 +35,10 @@ def collector(
     fleet, without = ctx.fleet(), aside(ctx)
     tls = operator_tls(ctx.env.state / "pki")
     with ExitStack() as stack:
-        prometheus = Prometheus(fleet.ops.address, tls)
+        way = proxy(ctx.env, fleet)
+        prometheus = Prometheus(fleet.ops.address, tls, proxy=way)
         stack.callback(prometheus.close)
-        clients = [LoadClient(host.name, host.address, tls) for host in fleet.loads if host.name not in without]
+        clients = [LoadClient(host.name, host.address, tls, proxy=way) for host in fleet.loads if host.name not in without]
         for opened in clients:
             stack.callback(opened.close)
         yield Collector(

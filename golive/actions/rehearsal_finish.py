@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from golive.actions._traffic import traffic
-from golive.actions._world import slot_of
+from golive.actions._world import aside, slot_of
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
 from golive.actions.release_activate import units
 from golive.errors import Refused, Unreachable
@@ -37,7 +37,7 @@ class RehearsalFinish:
     def probe(self, ctx: StepContext) -> Findings:
         recorded = any(fact.get("step") == ctx.step for fact in ctx.facts("rehearsal.finished"))
         own = Finding(Found.DONE if recorded else Found.ABSENT, "recorded" if recorded else "not recorded yet")
-        return {_RUN: own, **units(ctx, running=False), **_gateways(ctx)}
+        return {_RUN: own, **units(ctx, [h for h in ctx.fleet().agents if h.name not in aside(ctx)], running=False), **_gateways(ctx)}
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
         left = {target: finding for target, finding in todo.items() if target != _RUN}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -12,9 +14,11 @@ from golive import releases
 from golive.actions._waves import Went, in_waves, play_wave, played, spared
 from golive.actions._world import ask, hosts_for, release_of, slot_of, unknown
 from golive.actions.port import Finding, Findings, Found, Outcome, Reach, StepContext, action
+from golive.fleet.caches import cache_of
 from golive.fleet.model import Host
 from golive.fleet.waves import Wave
 from golive.gates.verdict import Verdict
+from golive.releases.model import digest_of
 
 __all__ = ["ReleaseInstall"]
 
@@ -57,8 +61,9 @@ class ReleaseInstall:
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
         role = ctx.params["release"]
         release = releases.find_id(release_of(ctx, role))
+        bundle = releases.bundle(release)
         extravars = {
-            "dwcp_release_bundle": str(releases.bundle(release)),
+            "dwcp_release_bundle": str(bundle),
             "dwcp_release_id": release.id,
             "dwcp_release_kind": "load" if role == "load" else "agent",
             "dwcp_release_slot": "a" if role == "load" else slot_of(ctx, role),
@@ -67,9 +72,26 @@ class ReleaseInstall:
         }
 
         def install(wave: Wave, hosts: Sequence[Host]) -> Went:
-            return played(play_wave(ctx, wave, "install.yml", hosts=hosts, extravars=extravars))
+            caches = _caches(ctx, role, hosts, todo)
+            giving = [host for host in caches.values() if host not in hosts]
+            given = {"dwcp_install_caches": {site: host.name for site, host in caches.items()}, "dwcp_release_sha256": digest_of(bundle)}
+            played_on = [*hosts, *giving]
+            went = played(play_wave(ctx, wave, "install.yml", hosts=played_on, extravars={**extravars, **(given if caches else {})}))
+            asked = {host.name for host in hosts}
+            return replace(went, done={name: count for name, count in went.done.items() if name in asked})
 
         return in_waves(ctx, hosts_for(ctx, role), todo, f"{release.id} is installed", install)
 
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "installed releases stay until pruned")
+
+
+def _caches(ctx: StepContext, role: str, wave: Sequence[Host], todo: Collection[str]) -> dict[str, Host]:
+    """By site, the host that gets the bundle for the others of this wave: where more than one needs it, and the site's cache is itself
+    of this wave or has the release already. A cache whose turn comes later is not touched before it."""
+    if not ctx.env.settings.site_cache:
+        return {}
+    names = {host.name for host in wave}
+    many = [site for site, count in Counter(host.site for host in wave).items() if count > 1]
+    caches = {site: cache_of(list(hosts_for(ctx, role)), site) for site in many}
+    return {site: host for site, host in caches.items() if host.name in names or host.name not in todo}

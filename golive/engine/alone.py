@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from golive.engine.api import _held, _known
+from golive.engine.api import _known
+from golive.engine.holding import held
 from golive.engine.journal import SqlJournal
 from golive.engine.ports import Ports
 from golive.environment import Environment
@@ -38,7 +39,7 @@ def alone(environment: Environment, what: str, *, ports: Ports | None = None) ->
         Occupied: another process works on the environment.
         Held: a run is open; it is finished or taken back first.
     """
-    with _held(environment, ports or Ports()) as (_, lease, journal):
+    with held(environment, ports or Ports(), take_over=False) as (_, lease, journal):
         last = _known(environment, journal).last
         if last.open:
             raise Held(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sysconfig
 import tempfile
@@ -18,6 +19,7 @@ from ansible_runner.runner import Runner
 from golive.environment import ROOT, Environment
 from golive.errors import GoliveError, Unprepared, Unreachable
 from golive.fleet.variables import variables
+from golive.fleet.vault import variable_files, vault_environment
 
 if TYPE_CHECKING:
     from golive.actions.port import StepContext
@@ -112,6 +114,7 @@ def play(
         raise Unprepared(f"{hosts_file} is missing; run: ./inv provision --env {env.name}.")
     if not book.is_file():
         raise Unprepared(f"{book} is missing.")
+    files, secrets = variable_files(env), vault_environment(env)
     workdir.mkdir(parents=True, exist_ok=True)
     private = Path(tempfile.mkdtemp(prefix=f"{book.stem}-", dir=workdir))
     recap = Recap(on_event, on_process)
@@ -124,13 +127,13 @@ def play(
             project_dir=str(ROOT),
             extravars={**variables(env), **extravars},
             limit=",".join(limit) if limit is not None else None,
-            cmdline="--check" if check else None,
+            cmdline=" ".join([*(f"-e @{shlex.quote(str(path))}" for path in files), *(["--check"] if check else [])]) or None,
             ident="play",
             quiet=True,
         )
         config.prepare()
         config.command[0] = str(Path(sysconfig.get_path("scripts")) / "ansible-playbook")
-        config.env = play_environment(config.env, child_env or {}, forks=env.settings.hosts_at_once)
+        config.env = play_environment(config.env, {**secrets, **(child_env or {})}, forks=env.settings.hosts_at_once)
         runner = Runner(config, event_handler=recap.take, cancel_callback=cancelled)
         runner.run()
     finally:

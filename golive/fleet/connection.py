@@ -8,16 +8,17 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import paramiko
 
-from golive.errors import BadInput, Refused, Unprepared, Unreachable
+from golive.errors import BadInput, GoliveError, Refused, Unprepared, Unreachable
 
-__all__ = ["Completed", "NotSent", "connect", "connected", "execute", "parse_host_key"]
+__all__ = ["Completed", "NotSent", "Opened", "connect", "connected", "execute", "load_identity", "parse_host_key"]
 
 # paramiko's threads log what they raise with its traceback, which would reach the operator's stderr; callers get it as an error anyway.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -38,6 +39,12 @@ class Completed:
         return self.stdout.decode("utf-8", "replace")
 
 
+class Opened(Protocol):
+    """What a connection runs over: a socket, or a channel of another connection."""
+
+    def close(self) -> None: ...
+
+
 class NotSent(Unreachable):
     """The connection was dead before the command went out: it certainly did not run, and may be tried again."""
 
@@ -51,8 +58,33 @@ def parse_host_key(line: str) -> paramiko.PKey:
         raise BadInput(f"{line[:40]!r} is not a public host key like `ssh-ed25519 AAAA...`.") from None
 
 
-def connect(address: str, port: int, user: str, host_key: paramiko.PKey, identity: Path, timeout_s: float) -> paramiko.SSHClient:
+def load_identity(path: Path) -> paramiko.PKey:
+    """The private key at ``path``. Raises Unprepared when it is missing, has a password, or is none."""
+    try:
+        return paramiko.PKey.from_path(path)
+    except FileNotFoundError:
+        raise Unprepared(f"The SSH key {path} is missing.") from None
+    except paramiko.PasswordRequiredException:
+        raise Unprepared(f"The SSH key {path} has a password, which nobody is there to type at night; give one without.") from None
+    except Exception as error:
+        if "encrypted" in str(error).lower() or "password" in str(error).lower():
+            raise Unprepared(f"The SSH key {path} has a password, which nobody is there to type at night; give one without.") from None
+        raise Unprepared(f"{path} is not a private SSH key that can be used ({error or type(error).__name__}).") from None
+
+
+def connect(
+    address: str,
+    port: int,
+    user: str,
+    host_key: paramiko.PKey,
+    identity: Path,
+    timeout_s: float,
+    *,
+    through: Callable[[str, int, float], Opened] | None = None,
+) -> paramiko.SSHClient:
     """A connection to a host that proved the pinned key and took ours, within ``timeout_s`` in all.
+
+    ``through`` opens the way to address and port within a time limit; by default that is a plain TCP connection.
 
     Raises:
         Unreachable: nothing answered, or not in time.
@@ -66,7 +98,7 @@ def connect(address: str, port: int, user: str, host_key: paramiko.PKey, identit
     client.get_host_keys().add(name, host_key.get_name(), host_key)
     # paramiko limits each phase, not their sum: a server that sends a byte now and then would hold us for ever.
     overdue = threading.Event()
-    connection: list[socket.socket] = []
+    connection: list[Opened] = []
 
     def give_up() -> None:
         overdue.set()
@@ -78,13 +110,13 @@ def connect(address: str, port: int, user: str, host_key: paramiko.PKey, identit
     watch.daemon = True
     watch.start()
     try:
-        connection.append(socket.create_connection((address, port), timeout=timeout_s))
+        connection.append((through or _straight)(address, port, timeout_s))
         client.connect(
             address,
             port=port,
             username=user,
             key_filename=str(identity),
-            sock=connection[0],
+            sock=connection[0],  # type: ignore[arg-type]
             allow_agent=False,
             look_for_keys=False,
             timeout=timeout_s,
@@ -100,6 +132,9 @@ def connect(address: str, port: int, user: str, host_key: paramiko.PKey, identit
         if overdue.is_set():
             raise Unreachable(f"{where} did not finish the SSH handshake within {timeout_s:.0f} s.") from None
         raise Refused(f"{where} did not accept the key {identity}: {error}") from None
+    except GoliveError:
+        client.close()
+        raise
     except FileNotFoundError:
         client.close()
         raise Unprepared(f"The SSH key {identity} is missing.") from None
@@ -120,6 +155,10 @@ def connect(address: str, port: int, user: str, host_key: paramiko.PKey, identit
     return client
 
 
+def _straight(address: str, port: int, timeout_s: float) -> Opened:
+    return socket.create_connection((address, port), timeout=timeout_s)
+
+
 def _only(host_key: paramiko.PKey) -> dict[str, list[str]]:
     """Asks the host for the pinned kind of key: a host with several would otherwise show one we cannot compare."""
     kind = host_key.get_name()
@@ -129,10 +168,17 @@ def _only(host_key: paramiko.PKey) -> dict[str, list[str]]:
 
 @contextmanager
 def connected(
-    address: str, port: int, user: str, host_key: paramiko.PKey, identity: Path, timeout_s: float
+    address: str,
+    port: int,
+    user: str,
+    host_key: paramiko.PKey,
+    identity: Path,
+    timeout_s: float,
+    *,
+    through: Callable[[str, int, float], Opened] | None = None,
 ) -> Iterator[paramiko.SSHClient]:
     """``connect`` for the length of a block."""
-    client = connect(address, port, user, host_key, identity, timeout_s)
+    client = connect(address, port, user, host_key, identity, timeout_s, through=through)
     try:
         yield client
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from golive.environment import ROOT, Environment
-from golive.errors import BadInput, GoliveError, Unprepared
-from golive.fleet.model import Fleet, Host
+from golive.environment import Environment
+from golive.errors import GoliveError, Unprepared
+from golive.fleet.hosts_file import read_hosts_file
+from golive.fleet.model import Bastion, Fleet, Host
+from golive.fleet.ssh_config import control_directory, write_ssh_config
 
 __all__ = ["ansible_inventory", "control_directory", "forget_fleet", "read_fleet", "read_static_hosts", "write_fleet"]
-
-_STATIC = {"name", "site", "address", "role", "gateway", "load", "ssh_user", "ssh_port", "host_key", "canary"}
 
 
 def read_fleet(env: Environment) -> Fleet:
@@ -41,8 +42,10 @@ def write_fleet(env: Environment, outputs: Mapping[str, Any]) -> Fleet:
         fleet = Fleet(env=env.name, hosts=tuple(sorted((Host.model_validate(entry) for entry in entries), key=lambda host: host.name)))
     except (KeyError, AttributeError, ValidationError) as error:
         raise GoliveError(f"Terraform's output `hosts` of environment {env.name} does not describe a fleet: {_first(error)}.") from None
-    known = "".join(f"{_known_name(host)} {host.host_key}\n" for host in fleet.hosts)
+    pinned: list[Host | Bastion] = [*fleet.hosts, *fleet.bastions]
+    known = "".join(f"{_known_name(machine)} {machine.host_key}\n" for machine in pinned)
     _write(env.state / "known_hosts", known)
+    write_ssh_config(env, fleet, env.state / "ssh_config")
     _write(env.state / "hosts.yml", yaml.safe_dump(ansible_inventory(env, fleet), sort_keys=True))
     _write(env.state / "fleet.json", fleet.model_dump_json(indent=2) + "\n")
     return fleet
@@ -50,7 +53,7 @@ def write_fleet(env: Environment, outputs: Mapping[str, Any]) -> Fleet:
 
 def forget_fleet(env: Environment) -> None:
     """No fleet, known hosts or inventory are recorded."""
-    for name in ("fleet.json", "known_hosts", "hosts.yml"):
+    for name in ("fleet.json", "known_hosts", "hosts.yml", "ssh_config"):
         (env.state / name).unlink(missing_ok=True)
 
 
@@ -64,6 +67,7 @@ def ansible_inventory(env: Environment, fleet: Fleet) -> dict[str, Any]:
         *("-o", "ServerAliveCountMax=3"),
     ]
     control = control_directory()
+    shared = " ".join(_quoted(argument) for argument in common)
     hosts = {
         host.name: {
             "ansible_host": host.address,
@@ -72,6 +76,9 @@ def ansible_inventory(env: Environment, fleet: Fleet) -> dict[str, Any]:
             "site": host.site,
             "address": host.address,
             "pki_dir": str(state / "pki" / host.name),
+            "labels": dict(host.labels),
+            # The bastion is asked as the toolkit's own configuration says: by its pinned key, with the operator's, and no other way.
+            **({"ansible_ssh_common_args": f"{shared} {_proxy(state, host.bastion)}"} if host.bastion else {}),
         }
         for host in fleet.hosts
     }
@@ -84,7 +91,7 @@ def ansible_inventory(env: Environment, fleet: Fleet) -> dict[str, Any]:
             "vars": {
                 "ansible_ssh_private_key_file": str(state / "keys" / "operator"),
                 "ansible_python_interpreter": "/usr/bin/python3",
-                "ansible_ssh_common_args": " ".join(_quoted(argument) for argument in common),
+                "ansible_ssh_common_args": shared,
                 "ansible_ssh_args": "-o ControlMaster=auto -o ControlPersist=60s",
                 "ansible_control_path_dir": str(control),
                 "ansible_pipelining": True,
@@ -96,33 +103,18 @@ def ansible_inventory(env: Environment, fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def read_static_hosts(env: Environment) -> list[dict[str, Any]]:
-    """Hosts listed in ``inventories/<env>/hosts.yaml``, checked. Raises BadInput naming file and entry, Unprepared when it is missing."""
+def read_static_hosts(env: Environment) -> list[Host]:
+    """Hosts listed in ``inventories/<env>/hosts.yaml``, checked. Raises BadInput naming file and line of every error, Unprepared when it
+    is missing.
+    """
     path = env.inventory_dir / "hosts.yaml"
-    shown = path.relative_to(ROOT)
+    shown = f"inventories/{env.name}/hosts.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return read_hosts_file(path, shown)
     except FileNotFoundError:
         raise Unprepared(f"{shown} does not exist; list your machines there, as inventories/{env.name}/hosts.yaml.example shows.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise BadInput(f"{shown}{f':{mark.line + 1}' if mark else ''}: not valid YAML: {getattr(error, 'problem', error)}.") from None
-    entries = data.get("hosts") if isinstance(data, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise BadInput(f"{shown}: expected a list under `hosts:` with at least one machine.")
-    seen: set[str] = set()
-    checked = []
-    for number, entry in enumerate(entries, 1):
-        try:
-            host = Host.model_validate(entry)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise BadInput(f"{shown}: host {number}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}.") from None
-        if host.name in seen:
-            raise BadInput(f"{shown}: host {number}: there is another host called {host.name}.")
-        seen.add(host.name)
-        checked.append(host.model_dump(include=_STATIC))
-    return checked
+    except OSError as error:
+        raise Unprepared(f"{shown} cannot be read ({error.strerror}).") from None
 
 
 def _first(error: Exception) -> str:
@@ -130,15 +122,13 @@ def _first(error: Exception) -> str:
     return error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
 
 
-def _known_name(host: Host) -> str:
+def _known_name(host: Host | Bastion) -> str:
     names: Iterable[str] = (host.address, host.name)
     return ",".join(name if host.ssh_port == 22 else f"[{name}]:{host.ssh_port}" for name in names)
 
 
-def control_directory() -> Path:
-    """Where SSH keeps the sockets of connections that are shared; the path is short, as a socket's has to be."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or "/run")
-    return (base if os.access(base, os.W_OK) else Path.home() / ".ansible") / "golive-ssh"
+def _proxy(state: Path, bastion: Bastion) -> str:
+    return f"-o ProxyCommand='ssh -F {shlex.quote(str(state / 'ssh_config'))} -W [%h]:%p {bastion.name}'"
 
 
 def _quoted(argument: str) -> str:

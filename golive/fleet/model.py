@@ -7,7 +7,36 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-__all__ = ["Fleet", "Host"]
+__all__ = ["Bastion", "Fleet", "Host"]
+
+
+class Bastion(BaseModel):
+    """A machine through which others are reached over SSH; nothing is installed on it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    address: str
+    """Address or name by which the operator's machine reaches it."""
+    ssh_user: str = "root"
+    ssh_port: int = 22
+    host_key: str
+    """The pinned public host key, ``ssh-ed25519 AAAA...``."""
+
+    @property
+    def spec(self) -> str:
+        """``user@address:port ssh-ed25519 AAAA...``, in one line."""
+        return f"{self.ssh_user}@{self.address}:{self.ssh_port} {self.host_key}"
+
+    @classmethod
+    def from_spec(cls, spec: str) -> Bastion:
+        """The bastion that ``spec`` describes; its name is its address. Raises ValueError when it is no such line."""
+        where, _, host_key = spec.partition(" ")
+        user, _, place = where.rpartition("@")
+        address, _, port = place.rpartition(":")
+        if not (user and address and host_key):
+            raise ValueError(f"{spec[:60]!r} does not describe a bastion")
+        return cls(name=address, address=address, ssh_user=user, ssh_port=int(port), host_key=host_key)
 
 
 class Host(BaseModel):
@@ -24,12 +53,21 @@ class Host(BaseModel):
     """Whether a gateway (HAProxy and dwcp-guard) runs here: host 1 of each site."""
     load: bool = False
     """Whether the load client runs here: host 2 of each site."""
-    canary: bool = False
-    """Whether a change reaches this host before the others of the fleet."""
     ssh_user: str = "root"
     ssh_port: int = 22
     host_key: str
     """The pinned public host key, ``ssh-ed25519 AAAA...``."""
+    bastion: Bastion | None = None
+    """The machine through which this one is reached; None when it is reached directly."""
+    cache: bool = False
+    """Whether this host keeps bundles for the other hosts of its site, where ``site_cache`` is on."""
+    labels: dict[str, str] = {}
+    """What the owner says about the machine, such as ``canary: "true"``."""
+
+    @property
+    def canary(self) -> bool:
+        """Whether it is among the first that get something new."""
+        return self.labels.get("canary") == "true"
 
 
 class Fleet(BaseModel):
@@ -62,6 +100,11 @@ class Fleet(BaseModel):
     @property
     def ops(self) -> Host:
         return next(h for h in self.hosts if h.role == "ops")
+
+    @property
+    def bastions(self) -> Sequence[Bastion]:
+        """Every machine that others are reached through, once, ordered by name."""
+        return sorted({h.bastion for h in self.hosts if h.bastion is not None}, key=lambda bastion: bastion.name)
 
     def named(self, name: str) -> Host:
         """The host called ``name``. Raises ``KeyError`` when there is none."""

@@ -11,6 +11,7 @@ import paramiko
 
 from golive.environment import Environment
 from golive.errors import GoliveError, Unreachable
+from golive.fleet.bastion import Bastions
 from golive.fleet.connection import Completed, NotSent, connect, execute, parse_host_key
 from golive.fleet.model import Fleet, Host
 
@@ -31,6 +32,7 @@ class Shell:
     def __init__(self, env: Environment, fleet: Fleet) -> None:
         self._identity = env.state / "keys" / "operator"
         self._fleet = fleet
+        self._bastions = Bastions(self._identity)
         self._clients: dict[str, paramiko.SSHClient] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -69,7 +71,7 @@ class Shell:
             raise type(error)(f"{host.name}: {error.message}", host=host.name) from None
 
     def each(
-        self, hosts: Sequence[Host], argv: Sequence[str], *, input: bytes | None = None, timeout_s: float = 30
+        self, hosts: Sequence[Host], argv: Sequence[str], *, input: bytes | None = None, timeout_s: float = 30, at_once: int = 32
     ) -> dict[str, Completed | GoliveError]:
         """``run`` on all ``hosts`` at once: by host name, how it ended or why it is not known: whatever ``run`` raises of one host is
         that host's answer, and takes nothing from the others."""
@@ -82,7 +84,7 @@ class Shell:
 
         if not hosts:
             return {}
-        with ThreadPoolExecutor(max_workers=min(len(hosts), HOSTS_AT_ONCE), thread_name_prefix="ssh") as pool:
+        with ThreadPoolExecutor(max_workers=min(len(hosts), at_once), thread_name_prefix="ssh") as pool:
             return dict(zip([host.name for host in hosts], pool.map(one, hosts), strict=True))
 
     def close(self) -> None:
@@ -91,6 +93,7 @@ class Shell:
             clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             client.close()
+        self._bastions.close()
 
     def _client(self, host: Host, timeout_s: float) -> paramiko.SSHClient:
         with self._guard:
@@ -105,7 +108,9 @@ class Shell:
                     return known
                 known.close()
             limit = min(timeout_s, _CONNECT_S)
-            fresh = connect(host.address, host.ssh_port, host.ssh_user, parse_host_key(host.host_key), self._identity, limit)
+            way = None if host.bastion is None else self._bastions.way(host.bastion)
+            key = parse_host_key(host.host_key)
+            fresh = connect(host.address, host.ssh_port, host.ssh_user, key, self._identity, limit, through=way)
             with self._guard:
                 self._clients[host.name] = fresh
             return fresh

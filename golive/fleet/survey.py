@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golive.errors import BadInput, GoliveError, Held
+from golive.fleet.bastion import shared
 from golive.fleet.connection import connected, execute, parse_host_key
+from golive.fleet.model import Bastion
 
 __all__ = ["Survey", "survey"]
 
@@ -35,8 +37,13 @@ class Survey:
     cpu_features: list[str] | None = None
 
 
-def survey(address: str, port: int, user: str, host_key: str, identity: Path, timeout_s: float = 10) -> Survey:
-    """Looks at one machine; never raises because it is down. Raises BadInput when ``host_key`` is not a public key."""
+def survey(
+    address: str, port: int, user: str, host_key: str, identity: Path, timeout_s: float = 10, bastion: Bastion | None = None
+) -> Survey:
+    """Looks at one machine, through its bastion where it has one; never raises because it is down.
+
+    Raises BadInput when ``host_key`` is not a public key.
+    """
     try:
         _, body = host_key.split()[:2]
         fingerprint = "SHA256:" + base64.b64encode(hashlib.sha256(base64.b64decode(body, validate=True)).digest()).decode().rstrip("=")
@@ -44,7 +51,8 @@ def survey(address: str, port: int, user: str, host_key: str, identity: Path, ti
     except (ValueError, GoliveError):
         raise BadInput(f"The pinned host key of {address} is not a public key like `ssh-ed25519 AAAA...`; correct hosts.yaml.") from None
     try:
-        with connected(address, port, user, key, identity, timeout_s=timeout_s) as client:
+        way = None if bastion is None else shared(identity).way(bastion)
+        with connected(address, port, user, key, identity, timeout_s=timeout_s, through=way) as client:
             done = execute(client, ["sh", "-c", _LOOK], timeout_s=timeout_s)
     except Held as error:
         return Survey(False, error.message, fingerprint)

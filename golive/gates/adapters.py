@@ -38,10 +38,10 @@ def operator_tls(pki: Path) -> ssl.SSLContext:
     return context
 
 
-def _client(tls: ssl.SSLContext, timeout_s: float) -> httpx.Client:
+def _client(tls: ssl.SSLContext, timeout_s: float, proxy: str | None) -> httpx.Client:
     import httpx  # takes 0.1 s, which verbs that measure nothing need not wait for
 
-    return httpx.Client(verify=tls, timeout=timeout_s, trust_env=False, follow_redirects=False)
+    return httpx.Client(verify=tls, timeout=timeout_s, trust_env=False, follow_redirects=False, proxy=proxy)
 
 
 def _fetched(client: httpx.Client, source: str, url: str, params: Mapping[str, str | int]) -> Any | NoData:
@@ -67,8 +67,8 @@ class Prometheus:
     repeat a value for five minutes after its target is gone.
     """
 
-    def __init__(self, address: str, tls: ssl.SSLContext, *, port: int = 9090, timeout_s: float = 5.0) -> None:
-        self._client = _client(tls, timeout_s)
+    def __init__(self, address: str, tls: ssl.SSLContext, *, port: int = 9090, timeout_s: float = 5.0, proxy: str | None = None) -> None:
+        self._client = _client(tls, timeout_s, proxy)
         self._base = f"https://{address}:{port}/api/v1"
 
     def close(self) -> None:
@@ -144,9 +144,11 @@ def _unix(text: str) -> float:
 class LoadClient:
     """``Requests`` over the load client's ``/samples``."""
 
-    def __init__(self, name: str, address: str, tls: ssl.SSLContext, *, port: int = 7450, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, name: str, address: str, tls: ssl.SSLContext, *, port: int = 7450, timeout_s: float = 5.0, proxy: str | None = None
+    ) -> None:
         self.name = name
-        self._client = _client(tls, timeout_s)
+        self._client = _client(tls, timeout_s, proxy)
         self._url = f"https://{address}:{port}/samples"
 
     def close(self) -> None:

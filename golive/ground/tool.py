@@ -16,7 +16,9 @@ __all__ = ["owner", "rows", "tell", "terraform"]
 
 def terraform(env: Environment, *, runtime: str | None = None) -> Terraform:
     """Terraform for ``env``: the lab's image and runtime, or the machines of its ``hosts.yaml``."""
-    variables: dict[str, Any] = {"image": image.reference()} if env.is_lab else {"hosts": read_static_hosts(env)}
+    variables: dict[str, Any] = (
+        {"image": image.reference()} if env.is_lab else {"hosts": [host.model_dump() for host in read_static_hosts(env)]}
+    )
     if runtime is not None:
         variables["runtime"] = runtime
     identity = env.state / "keys" / "operator"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from golive.environment import state_root
+from golive.environment import ROOT, state_root
 from golive.errors import Refused, Unprepared
 from golive.lab.commands import must, run
 
@@ -113,6 +113,9 @@ def ensure(tell: Callable[[str], None]) -> str:
         Unprepared: mmdebstrap or room on the disk is missing, or the packages could not be fetched.
     """
     with _alone():
+        brought = ROOT / "image" / "host.tar"
+        if not present() and brought.is_file():
+            must(["podman", "load", "--quiet", "--input", str(brought)], timeout_s=600)  # a bundle's, for a site without Debian's mirrors
         if not present():
             _check_room(cache_dir())
             tell("building the lab's host image with mmdebstrap, about a minute")

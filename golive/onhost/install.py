@@ -18,6 +18,7 @@ from golive.onhost.bundle import Bundle, opened
 from golive.onhost.command import Call, verb
 from golive.onhost.failures import Refused
 from golive.onhost.fence import Lock
+from golive.onhost.fits import misfit
 from golive.onhost.installed import PARTIAL
 
 __all__ = ["install"]
@@ -32,6 +33,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE.tar")
     parser.add_argument("--kind", choices=installed.KINDS, required=True)
     parser.add_argument("--slot", choices=("a", "b"), required=True, help="ports of an agent's release; a load client has none")
+    parser.add_argument("--from", dest="source", metavar="HOST:PORT", help="fetch BUNDLE.tar there first: the cache of this site")
+    parser.add_argument("--sha256", default="", help="with --from: what BUNDLE.tar has to hash to")
     parser.add_argument("--remove-bundle", action="store_true", help="remove BUNDLE.tar once it is installed")
 
 
@@ -40,9 +43,16 @@ def install(call: Call) -> dict[str, Any]:
     """A complete release is left alone. Raises Refused for a bundle that is unsigned, changed or of the wrong kind, and for a full disk."""
     kind, slot = call.options.kind, call.options.slot
     installed.sweep(call.places)
+    if call.options.source:
+        from golive.onhost.cache import fetch
+
+        fetch(call.places, call.options.source, call.options.sha256, call.options.bundle)
     with opened(call.places, call.held, call.options.bundle) as bundle:
         if bundle.manifest["kind"] != kind:
             raise Refused(f"Release {bundle.id} is of kind {bundle.manifest['kind']}, not {kind}.")
+        why = misfit(bundle.manifest)
+        if why:
+            raise Refused(f"Release {bundle.id} cannot run on this host: {why}; nothing was changed.")
         changed = _slot_is(call, bundle.id, slot) if kind == "agent" else False
         if installed.complete(call.places, kind, bundle.id) is None:
             _build(call, bundle, kind)

@@ -29,6 +29,7 @@ MODULES = {
     "certificates": "certificates",
     "backup": "backup",
     "cores": "cores",
+    "cache": "cache",
     "deactivate": "activate",
     "fence": "main",
     "guard": "guard",

@@ -24,7 +24,7 @@ from golive.verbs.result import Result
 
 __all__ = ["SUITES", "suite"]
 
-SUITES = ("core", "datapath")
+SUITES = ("core", "datapath", "prodlike")
 """Parts of the tests that can be asked for by name."""
 
 _SANITIZERS = {"valgrind": "valgrind", "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross", "qemu-aarch64": "qemu-user"}
@@ -47,6 +47,10 @@ class Part:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
+_PRODLIKE = Part("prodlike", (*_PYTEST, "-x", "tests/system/test_prodlike.py"), lane="alone")
+"""An owner's machines behind a bastion; needs root and podman, as the lab does, and is none."""
+
+
 def parts(*, lab: bool, long: bool) -> list[Part]:
     """What runs. ``lab`` adds the parts that need root and take the lab; ``long`` adds what takes more than half an hour."""
     tool = Path(sys.executable).parent
@@ -63,8 +67,9 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
         # Beside others: it waits for links more than it computes, and its bounds are of bytes and not of times.
         chosen.append(Part("faults", (*_PYTEST, "tests/datapath"), lane="second"))
         chosen.append(Part("lab", (*_PYTEST, "-x", "tests/system/test_golive.py", "tests/system/test_molecule.py"), lane="alone"))
+        chosen.append(_PRODLIKE)
     if lab and long:
-        chosen.append(Part("lab, long", (*_PYTEST, "tests/system"), lane="alone"))
+        chosen.append(Part("lab, long", (*_PYTEST, "--ignore", "tests/system/test_prodlike.py", "tests/system"), lane="alone"))
         chosen.append(
             Part(
                 "rollouts, long",
@@ -85,11 +90,17 @@ def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
         raise BadInput(f"There is no suite {name!r}; known are {', '.join(SUITES)}.")
     if sanitize and name != "core":
         raise BadInput("--sanitize is for --suite core: the rest is not compiled.")
-    needed = {"gcc": "gcc"} | (_SANITIZERS if sanitize else {}) | (_LINK if name == "datapath" else {})
+    needed = (
+        {"podman": "podman", "openssl": "openssl", "mmdebstrap": "mmdebstrap"}
+        if name == "prodlike"
+        else {"gcc": "gcc"} | (_SANITIZERS if sanitize else {}) | (_LINK if name == "datapath" else {})
+    )
     missing = [tool for tool in needed if shutil.which(tool) is None]
     if missing:
         packages = " ".join(needed[tool] for tool in missing)
         raise BadInput(f"The suite {name} needs {' and '.join(missing)}; on Debian, as root: apt-get install {packages}.")
+    if name == "prodlike":
+        return [_PRODLIKE]
     if name == "datapath":
         return [
             Part("agent", (*_PYTEST, "tests", "--ignore", "tests/core"), ROOT / "dwcp_agent", "alone"),

@@ -15,7 +15,7 @@ import paramiko
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-Manner = Literal["serve", "silent", "trickle", "mute-exec"]
+Manner = Literal["serve", "silent", "trickle", "mute-exec", "no-forwarding"]
 
 
 def new_key(path: Path) -> str:
@@ -31,7 +31,7 @@ class SshServer:
     """Accepts one client key and runs commands with ``sh -c``.
 
     ``manner``: ``serve`` works; ``silent`` accepts and says nothing; ``trickle`` sends lines that are no banner, for ever; ``mute-exec``
-    takes a command and never answers.
+    takes a command and never answers; ``no-forwarding`` is no bastion.
     """
 
     def __init__(self, directory: Path, client_key: str, manner: Manner = "serve") -> None:
@@ -39,6 +39,7 @@ class SshServer:
         self.public = new_key(directory / "server_key")
         self.commands: list[str] = []
         self.connections = 0
+        self.forwarded: list[tuple[int, socket.socket]] = []
         self._allowed = client_key
         self._key = paramiko.Ed25519Key(filename=str(directory / "server_key"))
         self._closing = threading.Event()
@@ -90,11 +91,28 @@ class SshServer:
         transport.add_server_key(self._key)
         try:
             transport.start_server(server=_Session(self))
+            kept = []  # a channel that nobody holds is closed
+            while not self._closing.is_set() and transport.is_active():
+                channel = transport.accept(0.5)
+                kept.append(channel)
+                way = next((way for number, way in self.forwarded if channel is not None and number == channel.get_id()), None)
+                if channel is not None and way is not None:
+                    self._open.append(way)
+                    for source, target in ((channel, way), (way, channel)):
+                        threading.Thread(target=_pump, args=(source, target), daemon=True).start()
         except (paramiko.SSHException, EOFError, OSError):
             transport.close()
 
     def accepts(self, key: paramiko.PKey) -> bool:
         return f"{key.get_name()} {key.get_base64()}" == self._allowed
+
+
+def _pump(source: socket.socket | paramiko.Channel, target: socket.socket | paramiko.Channel) -> None:
+    with contextlib.suppress(OSError, EOFError):
+        while block := source.recv(65536):
+            target.sendall(block)
+    with contextlib.suppress(OSError, EOFError):
+        target.shutdown(socket.SHUT_WR)
 
 
 class _Session(paramiko.ServerInterface):
@@ -108,6 +126,15 @@ class _Session(paramiko.ServerInterface):
         return paramiko.AUTH_SUCCESSFUL if self._server.accepts(key) else paramiko.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_direct_tcpip_request(self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]) -> int:
+        if self._server.manner == "no-forwarding":
+            return paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        try:
+            self._server.forwarded.append((chanid, socket.create_connection(destination, timeout=5)))
+        except OSError:
+            return paramiko.OPEN_FAILED_CONNECT_FAILED
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:

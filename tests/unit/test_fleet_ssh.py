@@ -15,7 +15,7 @@ import pytest
 from golive import environment
 from golive.errors import BadInput, Refused, Unprepared, Unreachable
 from golive.fleet.connection import Completed, parse_host_key
-from golive.fleet.model import Fleet, Host
+from golive.fleet.model import Bastion, Fleet, Host
 from golive.fleet.ssh import Shell
 from golive.fleet.survey import survey
 from tests.support.ssh_server import Manner, SshServer, new_key
@@ -227,3 +227,47 @@ def _until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def bastion(server: SshServer, key: str | None = None) -> Bastion:
+    return Bastion(name="jump", address="127.0.0.1", ssh_user="hop", ssh_port=server.port, host_key=key or server.public)
+
+
+def test_hosts_behind_a_bastion_share_its_one_connection(serve: Callable[..., SshServer]) -> None:
+    jump, servers = serve(), [serve() for _ in range(4)]
+    hosts = [host(server, f"h{n}").model_copy(update={"bastion": bastion(jump)}) for n, server in enumerate(servers)]
+    with shell(*hosts) as sut:
+        got = sut.each(hosts, ["echo", "in"])
+        assert all(isinstance(done, Completed) and done.stdout == b"in\n" for done in got.values()), got
+    assert jump.connections == 1 and len(jump.forwarded) == 4
+    assert not jump.commands
+
+
+def test_a_bastion_that_is_another_is_refused_by_name(serve: Callable[..., SshServer], tmp_path: Path) -> None:
+    jump, server = serve(), serve()
+    target = host(server).model_copy(update={"bastion": bastion(jump, new_key(tmp_path / "other"))})
+    with shell(target) as sut, pytest.raises(Refused, match=r"h1: the bastion jump: .* another host key"):
+        sut.run(target, ["true"])
+    assert server.connections == 0
+
+
+def test_a_bastions_trouble_is_not_the_hosts(serve: Callable[..., SshServer]) -> None:
+    server = serve()
+    hung = host(server).model_copy(update={"bastion": bastion(serve("silent"))})
+    shut = host(server).model_copy(update={"bastion": bastion(serve("no-forwarding"))})
+    gone = host(server).model_copy(update={"bastion": bastion(serve()), "ssh_port": 1})
+    began = time.monotonic()
+    with shell(hung) as sut, pytest.raises(Unreachable, match=r"the bastion jump: .* did not finish the SSH handshake within 1 s"):
+        sut.run(hung, ["true"], timeout_s=1)
+    with shell(shut) as sut, pytest.raises(Unreachable, match=r"the bastion jump cannot connect to 127\.0\.0\.1:\d+: .*rohibited"):
+        sut.run(shut, ["true"], timeout_s=5)
+    with shell(gone) as sut, pytest.raises(Unreachable, match=r"the bastion jump cannot connect to 127\.0\.0\.1:1"):
+        sut.run(gone, ["true"], timeout_s=5)
+    assert time.monotonic() - began < 12
+
+
+def test_a_machine_behind_a_bastion_is_surveyed(serve: Callable[..., SshServer], state: Path) -> None:
+    jump, server = serve(), serve()
+    identity = state / "state" / "lab" / "keys" / "operator"
+    seen = survey("127.0.0.1", server.port, "root", server.public, identity, bastion=bastion(jump))
+    assert seen.reachable and seen.cores and jump.connections == 1

@@ -15,8 +15,10 @@ from golive.fleet.waves import FailureBudget, WavePolicy, budget_of, order, poli
 SALT = "prod"
 
 
-def host(name: str, site: str, **change: Any) -> Host:
-    return Host(**{"name": name, "site": site, "address": "192.0.2.1", "role": "agent", "host_key": "ssh-ed25519 AAAA", **change})
+def host(name: str, site: str, canary: bool = False, **change: Any) -> Host:
+    labels = {"canary": "true"} if canary else {}
+    given = {"name": name, "site": site, "address": "192.0.2.1", "role": "agent", "host_key": "ssh-ed25519 AAAA", "labels": labels}
+    return Host(**{**given, **change})
 
 
 def site_of(count: int, site: str = "fra", **change: Any) -> list[Host]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -16,6 +17,7 @@ import pytest
 from golive import releases
 from golive.onhost import install, installed, units
 from golive.onhost.failures import Refused
+from golive.onhost.fits import misfit
 from golive.onhost.main import main
 from golive.onhost.places import Places
 from golive.onhost.units import Unit
@@ -333,3 +335,33 @@ def test_a_systemd_that_does_not_answer_is_unknown_not_stopped(monkeypatch: pyte
     monkeypatch.setattr(units, "_environment", lambda: {"PATH": f"{tmp_path}:/bin"})
     with pytest.raises(Refused, match="says nothing of dwcp-agent@x"):
         units.show(["dwcp-agent@x.service"])
+
+
+GOOD = {"platform": f"linux-{os.uname().machine}", "python": "3.11", "files": {"a-1-py3-none-any.whl": "", "uv": ""}}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"platform": "linux-riscv128"}, "built for riscv128"),
+        ({"python": "3.2"}, "needs python3.2, which is not here"),
+        ({"files": {"b-1-cp311-cp311-manylinux_2_999_x86_64.whl": ""}}, r"needs glibc 2\.999 and this host has glibc"),
+        ({"files": {"b-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl": ""}}, ""),
+        ({"files": {"b-1-cp311-cp311-manylinux_2_999_x86_64.manylinux_2_5_x86_64.whl": ""}}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_release_for_another_kind_of_host_is_known_for_one(tmp_path: Path, change: dict[str, object], says: str) -> None:
+    (tmp_path / "python3.11").symlink_to("/bin/true")
+    assert re.search(says, misfit({**GOOD, **change}, path=str(tmp_path))) and bool(misfit({**GOOD, **change}, path=str(tmp_path))) == bool(
+        says
+    )
+
+
+def test_a_release_for_another_kind_of_host_is_refused_before_anything_changes(
+    places: Places, built: dict[str, Release], put: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(install, "misfit", lambda manifest: "it needs python3.99, which is not here")
+    assert put(bundle(built["old"])) == 4
+    assert "cannot run on this host: it needs python3.99, which is not here; nothing was changed" in capsys.readouterr().err
+    assert lying_about(places) == [] and not places.slot_file(built["old"].id).exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tf import schema, types
 
+from golive.errors import BadInput
 from golive.lab.provider.resource import Resource, State, attribute
 
 __all__ = ["StaticHost"]
@@ -31,6 +32,7 @@ class StaticHost(Resource):
                 attribute("ssh_user", types.String(), "Who to log in as.", required=True),
                 attribute("ssh_port", types.Number(), "Port of its SSH service.", required=True),
                 attribute("host_key", types.String(), "Its pinned public host key.", required=True),
+                attribute("bastion", types.String(), "The machine it is reached through: user@address:port and pinned key.", optional=True),
                 attribute("reachable", types.Bool(), "Whether it let the operator in, by the pinned key.", computed=True),
                 attribute("reason", types.String(), "Why it is not reachable; empty when it is.", computed=True),
                 attribute("fingerprint", types.String(), "SHA-256 fingerprint of the pinned host key.", computed=True),
@@ -56,9 +58,19 @@ class StaticHost(Resource):
 
     def _surveyed(self, state: State) -> State:
         # Imported here: the lab's plans, which start the provider several times, need no SSH library.
+        from golive.fleet.model import Bastion
         from golive.fleet.survey import survey
 
+        try:
+            bastion = Bastion.from_spec(str(state["bastion"])) if state.get("bastion") else None
+        except ValueError as error:
+            raise BadInput(f"{state['name']}: {error}; correct hosts.yaml.") from None
         seen = survey(
-            str(state["address"]), int(state["ssh_port"]), str(state["ssh_user"]), str(state["host_key"]), self.settings.keys / "operator"
+            str(state["address"]),
+            int(state["ssh_port"]),
+            str(state["ssh_user"]),
+            str(state["host_key"]),
+            self.settings.keys / "operator",
+            bastion=bastion,
         )
         return {**state, **{fact: getattr(seen, fact) for fact in _FACTS}}

@@ -9,4 +9,6 @@ resource "dwcp_static_host" "this" {
   ssh_user = each.value.ssh_user
   ssh_port = each.value.ssh_port
   host_key = each.value.host_key
+  bastion = (each.value.bastion == null ? null :
+  "${each.value.bastion.ssh_user}@${each.value.bastion.address}:${each.value.bastion.ssh_port} ${each.value.bastion.host_key}")
 }

@@ -9,10 +9,12 @@ output "hosts" {
       role      = host.role
       gateway   = host.gateway
       load      = host.load
-      canary    = host.canary
       ssh_user  = host.ssh_user
       ssh_port  = host.ssh_port
       host_key  = host.host_key
+      cache     = host.cache
+      labels    = host.labels
+      bastion   = host.bastion
     }
   ]
 }

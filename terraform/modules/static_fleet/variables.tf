@@ -7,10 +7,18 @@ variable "hosts" {
     role     = string
     gateway  = optional(bool, false)
     load     = optional(bool, false)
-    canary   = optional(bool, false)
     ssh_user = optional(string, "root")
     ssh_port = optional(number, 22)
     host_key = string
+    cache    = optional(bool, false)
+    labels   = optional(map(string), {})
+    bastion = optional(object({
+      name     = string
+      address  = string
+      ssh_user = optional(string, "root")
+      ssh_port = optional(number, 22)
+      host_key = string
+    }))
   }))
 
   validation {

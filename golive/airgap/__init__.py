@@ -1,0 +1,5 @@
+"""The controller itself, packed for a site without registries."""
+
+from golive.airgap.bundle import Bundled, bundle
+
+__all__ = ["Bundled", "bundle"]
