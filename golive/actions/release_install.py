@@ -74,9 +74,14 @@ class ReleaseInstall:
         def install(wave: Wave, hosts: Sequence[Host]) -> Went:
             caches = _caches(ctx, role, hosts, todo)
             giving = [host for host in caches.values() if host not in hosts]
-            given = {"dwcp_install_caches": {site: host.name for site, host in caches.items()}, "dwcp_release_sha256": digest_of(bundle)}
+            given: dict[str, Any] = {}
+            if caches:
+                given = {
+                    "dwcp_install_caches": {site: host.name for site, host in caches.items()},
+                    "dwcp_release_sha256": digest_of(bundle),
+                }
             played_on = [*hosts, *giving]
-            went = played(play_wave(ctx, wave, "install.yml", hosts=played_on, extravars={**extravars, **(given if caches else {})}))
+            went = played(play_wave(ctx, wave, "install.yml", hosts=played_on, extravars={**extravars, **given}))
             asked = {host.name for host in hosts}
             return replace(went, done={name: count for name, count in went.done.items() if name in asked})
 

@@ -89,8 +89,8 @@ def measured(step: Step, monkeypatch: pytest.MonkeyPatch) -> Measured:
         metrics.put("dwcp_load_offered_total", [(t, 1000 + (t - start) * 60) for t in at], job="load", host=name)
     world = Measured(start, metrics, {name: _Live(name, clock=step.clock) for name in LOADS})
     monkeypatch.setattr(_measure, "operator_tls", lambda pki: None)
-    monkeypatch.setattr(_measure, "Prometheus", lambda address, tls: metrics)
-    monkeypatch.setattr(_measure, "LoadClient", lambda name, address, tls: world.clients[name])
+    monkeypatch.setattr(_measure, "Prometheus", lambda address, tls, **_: metrics)
+    monkeypatch.setattr(_measure, "LoadClient", lambda name, address, tls, **_: world.clients[name])
     return world
 
 
