@@ -42,6 +42,9 @@ _TUNED = 4.0
 _PAUSES_S = (0.01, 0.03, 0.1, 0.3)
 """Edges between pauses that count as of one length. Of one release on the lab, medians after 10 and after 100 ms differed by 8 %, after 10
 and after 300 ms by 20 %."""
+_LEAST_PAIRED = 0.25
+"""Share of the smaller release's requests that must find such a pause on the other side; where one never rests and the other always does,
+all requests are compared. Only when requests came decides it, not how long they took."""
 _PER_STRATUM = (120, 150)
 """More requests than this of one release in a stratum (of one slice, of a whole window) are thinned evenly: pairs grow with the product."""
 
@@ -129,9 +132,10 @@ def compare(candidate: Samples, other: Samples, *, same_time: bool) -> Shift:
     if same_time:
         spans = [(min(s[0] for s in spans), max(s[1] for s in spans))] * 2
     groups = _groups(*parts)
-    if same_time:
-        groups = [group + _alike(whole) for group, whole in zip(groups, (candidate, other), strict=True)]
     slices = [_sliced(part.time, span) for part, span in zip(parts, spans, strict=True)]
+    if same_time:
+        alike = [group + _alike(whole) for group, whole in zip(groups, (candidate, other), strict=True)]
+        groups = alike if _paired(alike, slices) >= _LEAST_PAIRED else groups
     most = _PER_STRATUM[0] if same_time else _PER_STRATUM[1]
     runs = [_runs(group, cut if same_time else np.zeros_like(cut), most) for group, cut in zip(groups, slices, strict=True)]
     logs = [np.log(np.maximum(part.latency, 1e-9)) for part in parts]
@@ -179,6 +183,13 @@ def _alike(whole: Samples) -> NDArray[np.int64]:
         asked = np.flatnonzero(whole.client == client)
         pause[asked[1:]] = np.diff(whole.time[asked])
     return np.searchsorted(_PAUSES_S, pause[whole.timed], side="right").astype(np.int64)
+
+
+def _paired(groups: list[NDArray[np.int64]], slices: list[NDArray[np.int32]]) -> float:
+    """Share of the requests of the release with fewer that have any of the other in their stratum."""
+    codes = [cut.astype(np.int64) * (1 << 32) + group for group, cut in zip(groups, slices, strict=True)]
+    few, many = sorted(codes, key=len)
+    return float(np.isin(few, many).mean()) if len(few) else 0.0
 
 
 def _sliced(time: NDArray[np.float64], span: tuple[float, float]) -> NDArray[np.int32]:
