@@ -43,5 +43,16 @@ class AnsiblePlay:
         summary = f"{ctx.params['playbook']} on {len(result.changed)} hosts in {result.duration_s:.0f} s, changed={changed}"
         return Outcome(Verdict.PASS, summary, result.as_json(), changed=changed)
 
+    def plan(self, ctx: StepContext) -> list[str]:
+        """Check mode. The output, with what would become of which file, is kept where the line says."""
+        book = ctx.params["playbook"]
+        result = play_step(ctx, book, extravars=variables(ctx.env), limit=[host.name for host in ctx.fleet().hosts], check=True)
+        told = [f"{book} would change {count} things on {host}" for host, count in result.changed.items() if count]
+        if not told and result.ok:
+            told = [f"{book} would change nothing on {len(result.changed)} hosts"]
+        if result.trouble():
+            told.append(f"not known everywhere: {result.trouble()}")
+        return [*told, *([f"all of it: {result.log}"] if result.log and not result.trouble() else [])]
+
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "what a play configured stays")

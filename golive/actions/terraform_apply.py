@@ -31,5 +31,8 @@ class TerraformApply:
         verdict = Verdict.ERROR if done.unreachable else Verdict.PASS
         return Outcome(verdict, done.text, done.to_json(), changed=len(done.changes))
 
+    def plan(self, ctx: StepContext) -> list[str]:
+        return [f"Terraform: {line}" for line in ground.planned(ctx.env, ctx.workdir / "terraform").splitlines()]
+
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "hosts stay; `inv destroy` takes them away")

@@ -18,6 +18,7 @@ from golive.engine.fold import BACK, EnvironmentState, RunState, StageState, Ste
 from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
 from golive.engine.operate import abort, pause, request_rollback, resume, rollback, unanswered
+from golive.engine.plan import Planned, plan
 from golive.engine.ports import Leftovers, Ports, Timing, Trigger, Watcher
 from golive.engine.process import Process
 
@@ -30,6 +31,7 @@ __all__ = [
     "Journal",
     "Leftovers",
     "LocalLeftovers",
+    "Planned",
     "Ports",
     "Process",
     "Record",
@@ -52,6 +54,7 @@ __all__ = [
     "live",
     "open_journal",
     "pause",
+    "plan",
     "request_rollback",
     "resume",
     "rollback",

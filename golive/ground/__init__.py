@@ -1,5 +1,5 @@
 """The machines an environment stands on: made in the lab, adopted elsewhere."""
 
-from golive.ground.provision import Provisioned, provision
+from golive.ground.provision import Provisioned, planned, provision
 
-__all__ = ["Provisioned", "provision"]
+__all__ = ["Provisioned", "planned", "provision"]
