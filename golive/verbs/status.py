@@ -76,7 +76,7 @@ def _run(env: Environment, standing: Standing) -> JSON:
         "paused": state.paused,
         "aborting": state.aborting,
         "waiting_until": _waiting_until(state),
-        "asks": [{"of": ask.of, "what": ask.what} for ask in asks(state)],
+        "asks": [{"of": ask.of, "what": ask.what} for ask in asks(state, alive=standing.holder is not None)],
         "holder": standing.holder.sentence if standing.holder is not None else None,
         "started": state.started,
         "ended": state.ended,
