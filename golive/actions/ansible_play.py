@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from golive.actions._waves import Went, answered, in_waves, play_wave, played, spared
 from golive.actions._world import Answer, aside, ask, change, everywhere, unknown
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
+from golive.fleet.ansible import play_step
 from golive.fleet.model import Host
 from golive.fleet.plays import issued, play_digest
 from golive.fleet.variables import variables
@@ -72,6 +73,17 @@ class AnsiblePlay:
 
         hosts = [host for host in ctx.fleet().hosts if host.name not in aside(ctx)]
         return in_waves(ctx, hosts, todo, f"{playbook} is played", play)
+
+    def plan(self, ctx: StepContext) -> list[str]:
+        """Check mode. The output, with what would become of which file, is kept where the line says."""
+        book = ctx.params["playbook"]
+        result = play_step(ctx, book, extravars=variables(ctx.env), limit=[host.name for host in ctx.fleet().hosts], check=True)
+        told = [f"{book} would change {count} things on {host}" for host, count in result.changed.items() if count]
+        if not told and result.ok:
+            told = [f"{book} would change nothing on {len(result.changed)} hosts"]
+        if result.trouble():
+            told.append(f"not known everywhere: {result.trouble()}")
+        return [*told, *([f"all of it: {result.log}"] if result.log and not result.trouble() else [])]
 
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "what a play configured stays")

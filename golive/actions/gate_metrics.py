@@ -12,10 +12,11 @@ from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, 
 from golive.errors import GoliveError, Refused
 from golive.gates.judge import Judge
 from golive.gates.samples import Samples
-from golive.gates.spec import GateSpec, parse_policy
+from golive.gates.spec import GatePolicy, GateSpec, both, parse_policy
 from golive.gates.verdict import Verdict
+from golive.runbook import Pace, format_duration
 
-__all__ = ["GateMetrics"]
+__all__ = ["GateMetrics", "asked"]
 
 
 @action
@@ -56,8 +57,32 @@ class GateMetrics:
             _passed(ctx)  # before the gate is journaled: it is no PASS while the gateways do not agree
         return _said(ctx, decision.verdict, decision.summary, decision.to_json(), start, len(earlier))
 
+    def plan(self, ctx: StepContext) -> list[str]:
+        return asked(GateSpec.model_validate(dict(ctx.params)), parse_policy(ctx.env.policy), ctx.pace)
+
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "a watch leaves nothing behind")
+
+
+def asked(spec: GateSpec, policy: GatePolicy, pace: Pace) -> list[str]:
+    """What a watch asks of the candidate, by runbook and policy, as lines for a person."""
+    lines = [f"watches for {format_duration(spec.for_)}" + (f", here {format_duration(pace.watch(spec.for_))}" if pace.scale != 1 else "")]
+    for metric in ("error_rate", "latency_p99"):
+        stated, limit = getattr(spec, metric), policy.limit(spec, metric)
+        if stated is not None and limit is not None:
+            lines.append(f"{metric.replace('_', ' ')} {both(stated, limit)}")
+    if spec.degradation is not None:
+        lines.append(f"slower than the {spec.against} by {spec.degradation.text}")
+    for metric in ("cpu", "memory"):
+        if (limit := getattr(spec, metric)) is not None:
+            lines.append(f"{metric} {limit.text}")
+    if spec.growth is not None:
+        lines.append(f"growth of memory {spec.growth.text}")
+    for metric in ("restarts", "disruptions"):
+        if (most := getattr(spec, metric)) is not None:
+            lines.append(f"at most {most} {metric}")
+    lines.append(f"shown with confidence {policy.confidence:g}; errors {policy.trigger_error_rate.text} go back whoever else errs")
+    return lines
 
 
 def _incumbent(ctx: StepContext, spec: GateSpec) -> str | None:

@@ -37,6 +37,18 @@ class GateSignoff(Check):
             threshold("error_rate", value)
             return value
 
+    def plan(self, ctx: StepContext) -> list[str]:
+        p, policy = ctx.params, parse_policy(ctx.env.policy)
+        spec = GateSpec.model_validate({"for": "1s", "error_rate": p["error_rate"], "latency_p99": f"< {p['latency_p99_ms']:g} ms"})
+        rate, slowest = policy.limit(spec, "error_rate"), policy.limit(spec, "latency_p99")
+        assert spec.error_rate and rate and spec.latency_p99 and slowest
+        return [
+            "every gate of the run passed, and over all of them:",
+            f"error rate {both(spec.error_rate, rate)}",
+            f"worst p50 < {p['latency_p50_ms']:g} ms, worst p99 {both(spec.latency_p99, slowest)}",
+            f"more than {p['availability_percent']:g} % of requests answered, and no alert fires",
+        ]
+
     def apply(self, ctx: StepContext, todo: object) -> Outcome:
         gates = {fact["gate"]: fact for fact in ctx.facts("gate")}
         if not gates:

@@ -10,6 +10,8 @@ What else the engine reads from an action is set by the decorator :func:`action`
 ``watch``    True for actions that observe for a time and have nothing to find: no probe; when interrupted they start from zero (False)
 ``verify``   True to have the engine probe again after ``apply``, and take nothing but DONE everywhere for a PASS (False)
 ``reach``    ``reach(params) -> Reach``: how far towards the users the step brings the candidate (``Reach.NONE``)
+``plan``     ``plan(ctx) -> list[str]``: what the step would do or ask, for a dry run, as lines for a person. It changes nothing, on no host
+             and nowhere else but under ``ctx.workdir``; what cannot be told now it raises (what the probe finds; nothing for a watch)
 """
 
 from __future__ import annotations
@@ -202,6 +204,22 @@ class Action(Protocol):
 
     def undo(self, ctx: StepContext) -> Outcome: ...
 
+    def plan(self, ctx: StepContext) -> list[str]: ...
+
+
+def _plans_by_its_probe(self: Any, ctx: StepContext) -> list[str]:
+    """Targets alike in one line."""
+    found: Findings = {} if self.watch else self.probe(ctx)
+    alike: dict[tuple[Found, str], list[str]] = {}
+    for target, finding in found.items():
+        alike.setdefault((finding.found, finding.reason), []).append(target)
+    words = {Found.DONE: "there already", Found.ABSENT: "to do", Found.PARTIAL: "to be completed", Found.UNKNOWN: "unknown"}
+    lines = []
+    for (state, reason), targets in alike.items():
+        where = "" if targets == ["environment"] else f" on {', '.join(targets)}"
+        lines.append(f"{words[state]}{where}{f': {reason}' if reason else ''}")
+    return lines
+
 
 def _reaches_nothing(self: Any, params: Mapping[str, Any]) -> Reach:
     return Reach.NONE
@@ -209,7 +227,13 @@ def _reaches_nothing(self: Any, params: Mapping[str, Any]) -> Reach:
 
 def complete(cls: type[Any]) -> type[Any]:
     """Gives an action class the defaults listed at the top of this module."""
-    for name, default in (("Params", NoParams), ("watch", False), ("verify", False), ("reach", _reaches_nothing)):
+    for name, default in (
+        ("Params", NoParams),
+        ("watch", False),
+        ("verify", False),
+        ("reach", _reaches_nothing),
+        ("plan", _plans_by_its_probe),
+    ):
         if not hasattr(cls, name):
             setattr(cls, name, default)
     return cls

@@ -57,6 +57,9 @@ class TerraformApply:
             Verdict.ERROR if why else Verdict.PASS, f"{text} ({why})" if why else text, done.to_json(), changed=len(done.changes)
         )
 
+    def plan(self, ctx: StepContext) -> list[str]:
+        return [f"Terraform: {line}" for line in ground.planned(ctx.env, ctx.workdir / "terraform").splitlines()]
+
     def undo(self, ctx: StepContext) -> Outcome:
         return Outcome(Verdict.PASS, "hosts stay; `inv destroy` takes them away")
 

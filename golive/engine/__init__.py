@@ -22,6 +22,7 @@ from golive.engine.journal import Head, Journal, Record
 from golive.engine.leftovers import LocalLeftovers
 from golive.engine.operate import abort, pause, request_rollback, resume, rollback, unanswered
 from golive.engine.people import left, page, request
+from golive.engine.plan import Planned, plan
 from golive.engine.ports import Anchor, Leftovers, Pager, Ports, Signature, Timing, Trigger, Watcher
 from golive.engine.process import Process
 
@@ -36,6 +37,7 @@ __all__ = [
     "Leftovers",
     "LocalLeftovers",
     "Pager",
+    "Planned",
     "Ports",
     "Process",
     "Record",
@@ -63,6 +65,7 @@ __all__ = [
     "open_questions",
     "page",
     "pause",
+    "plan",
     "request",
     "request_rollback",
     "resume",

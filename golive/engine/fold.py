@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
 from typing import Any
 
+from golive.engine import fold_asked
 from golive.engine.answers import WAIVED, follow
 from golive.engine.journal import Record
 from golive.engine.process import Process
@@ -282,35 +282,6 @@ def _run_finished(state: RunState, record: Record) -> None:
     state.signed_off = bool(record.data.get("signed_off")) and state.outcome == "succeeded"
 
 
-def _run_paused(state: RunState, record: Record) -> None:
-    state.paused = {**{key: record.data.get(key) for key in ("reason", "by", "at")}, "since": record.at}
-
-
-def _run_unpaused(state: RunState, record: Record) -> None:
-    """The time that a paused run stood does not count for what is tried again for a time."""
-    since, now = _time((state.paused or {}).get("since")), _time(record.at)
-    state.paused = None
-    if since is None or now is None:
-        return
-    for step in state.steps.values():
-        until = _time(step.holding_until)
-        if until is not None:
-            step.holding_until = (until + max(now - since, timedelta())).isoformat()
-
-
-def _run_aborting(state: RunState, record: Record) -> None:
-    state.aborting = state.aborting or {key: record.data.get(key) for key in ("reason", "by", "at")}
-
-
-def _time(text: str | None) -> datetime | None:
-    """None for what is no time with a zone."""
-    try:
-        time = datetime.fromisoformat(text or "")
-    except (TypeError, ValueError):
-        return None
-    return time if time.tzinfo is not None else None
-
-
 def _stage(status: str) -> Callable[[RunState, Record], None]:
     def change(state: RunState, record: Record) -> None:
         name = record.stage or ""
@@ -437,40 +408,12 @@ def _process_ended(state: RunState, record: Record) -> None:
     state.processes = [entry for entry in state.processes if (entry["host"], entry["pid"], entry["start"]) != gone]
 
 
-def _rollback_requested(state: RunState, record: Record) -> None:
-    if not record.data.get("already"):
-        state.wanted_back = {key: record.data.get(key) for key in ("reason", "by", "at", "category")}
-
-
-def _rollback_started(state: RunState, record: Record) -> None:
-    state.rolling_back, state.paused = True, None
-    data = record.data
-    began = {"reason": data.get("reason"), "category": data.get("category"), "breach_at": data.get("breach_at"), "started": record.at}
-    state.rollback = {**(state.rollback or {}), **began}
-
-
-def _rollback_overrun(state: RunState, record: Record) -> None:
-    overrun = {"stage": record.stage, "budget_s": record.data.get("budget_s"), "seconds": record.data.get("seconds")}
-    state.rollback = {**(state.rollback or {}), "overruns": [*(state.rollback or {}).get("overruns", []), overrun]}
-
-
-def _rollback_traffic_back(state: RunState, record: Record) -> None:
-    back = {"traffic_back_at": record.at, "seconds_to_traffic_back": record.data.get("seconds")}
-    state.rollback = {**(state.rollback or {}), **back}
-
-
-def _rollback_finished(state: RunState, record: Record) -> None:
-    state.rollback = {**(state.rollback or {}), "ended": record.at, "left": record.data.get("left", [])}
-
-
 _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
+    **fold_asked.CHANGES,
     "run.started": _run_started,
     "run.resumed": _run_resumed,
     "run.extended": _run_extended,
     "run.held": _run_held,
-    "run.paused": _run_paused,
-    "run.unpaused": _run_unpaused,
-    "run.aborting": _run_aborting,
     "run.finished": _run_finished,
     "stage.waiting": _stage("waiting"),
     "stage.started": _stage("running"),
@@ -493,9 +436,4 @@ _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "host.set-aside": _set_aside,
     "process.started": _process_started,
     "process.ended": _process_ended,
-    "rollback.requested": _rollback_requested,
-    "rollback.started": _rollback_started,
-    "rollback.overrun": _rollback_overrun,
-    "rollback.traffic-back": _rollback_traffic_back,
-    "rollback.finished": _rollback_finished,
 }

@@ -77,6 +77,7 @@ def _stage(live: Live, stage: Stage, due: datetime | None, leave_after: timedelt
                 raise Standstill(
                     f"stage {stage.name} is due at {due.isoformat(timespec='seconds')}, and no process has to live until then",
                     f"`./inv golive --env {live.name}` goes on from then on; `./inv schedule --env {live.name}` has it done by itself",
+                    asked=True,  # by the policy: nobody has to see to it
                     waiting_until=due,
                 )
             live.wait_until_due(due)

@@ -118,13 +118,13 @@ def request_rollback(environment: Environment, reason: str, *, clock: Clock | No
     return _ask(environment, last, "rollback", reason, data, clock or RealClock())
 
 
-def unanswered(environment: Environment) -> bool:
-    """Whether something was asked of the environment's run that no process took."""
+def unanswered(environment: Environment) -> list[str]:
+    """The kinds of what was asked of the environment's run and no process took, oldest first; a pause waits for no one."""
     if not has_journal(environment):
-        return False
+        return []
     store = store_of(environment)
     try:
-        return any(request.kind != "pause" for request in requests.pending(store, environment.name))
+        return [request.kind for request in requests.pending(store, environment.name) if request.kind != "pause"]
     finally:
         store.close()
 

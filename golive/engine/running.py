@@ -191,6 +191,8 @@ class Live:
         if interruption is not None:
             raise interruption
         begun = self.clock.monotonic()
+        if self.state.paused is not None:
+            self.say("run.standing", dict(self.state.paused))
         while self.state.paused is not None:
             self.wait(self.ports.timing.look_s)
         return self.clock.monotonic() - begun

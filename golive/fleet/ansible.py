@@ -97,7 +97,7 @@ def play(
         limit: host names, or None for all.
         workdir: gets a directory of this play's own with its output.
         child_env: variables that every process of the play inherits (the mark by which a later controller finds it).
-        check: say what would change, change nothing.
+        check: say what would change, and how, and change nothing.
         on_event: told of each of Ansible's events.
         on_process: told the pid of ansible-playbook as soon as it speaks.
         cancelled: asked now and then; the play is ended when it says True.
@@ -127,7 +127,7 @@ def play(
             project_dir=str(ROOT),
             extravars={**variables(env), **extravars},
             limit=",".join(limit) if limit is not None else None,
-            cmdline=" ".join([*(f"-e @{shlex.quote(str(path))}" for path in files), *(["--check"] if check else [])]) or None,
+            cmdline=" ".join([*(f"-e @{shlex.quote(str(path))}" for path in files), *(["--check", "--diff"] if check else [])]) or None,
             ident="play",
             quiet=True,
         )

@@ -81,13 +81,19 @@ class Plan:
 
 
 class Terraform:
-    """Terraform for one environment. Not for two threads at once; verbs hold ``golive.fleet.lock``."""
+    """Terraform for one environment. Not for two threads at once; verbs hold ``golive.fleet.lock``.
 
-    def __init__(self, env: Environment, variables: Mapping[str, Any]) -> None:
+    In another ``home`` than the environment's own it plans from a copy of the state: everything of the environment stays as it is.
+    """
+
+    def __init__(self, env: Environment, variables: Mapping[str, Any], *, home: Path | None = None) -> None:
         self._env = env
         self._variables = {"env": env.name, "state_dir": str(env.state.resolve()), **variables}
-        self._home = env.state / "terraform"
+        own = env.state / "terraform"
+        self._home = home or own
         self._home.mkdir(mode=0o700, exist_ok=True)
+        if home is not None and (own / "terraform.tfstate").exists():
+            shutil.copyfile(own / "terraform.tfstate", home / "terraform.tfstate")
         self._config = self._home / "config"
         self._state = self._home / "terraform.tfstate"
         self._tool = PythonTerraform(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from golive.environment import Environment
@@ -15,7 +16,7 @@ from golive.fleet.terraform import Change
 from golive.ground.tool import rows, tell, terraform
 from golive.lab import collisions, image, keys, podman, preflight
 
-__all__ = ["Provisioned", "provision"]
+__all__ = ["Provisioned", "planned", "provision"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,21 @@ def provision(env: Environment) -> Provisioned:
         if env.is_lab:
             pki.ensure(env, fleet, {host["name"]: host["addresses"] for host in outputs["hosts"]})
     return Provisioned(fleet, plan.changes, _unreachable(outputs))
+
+
+def planned(env: Environment, home: Path) -> str:
+    """What ``provision`` would change, one line a change. Makes nothing, keys and image included; Terraform's own files go to ``home``.
+
+    Raises what `provision` would raise before it changed anything.
+    """
+    if env.is_lab:
+        preflight.check(env)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    tool = terraform(env, home=home)
+    tool.init()
+    plan = tool.plan()
+    gone = [f"drift: {change.name}: {change.why}" for change in plan.drift]
+    return "\n".join([*gone, plan.summary])
 
 
 def _prepare_lab(env: Environment) -> str:

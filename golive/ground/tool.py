@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from golive.environment import Environment
@@ -14,8 +15,8 @@ from golive.lab import image
 __all__ = ["owner", "rows", "tell", "terraform"]
 
 
-def terraform(env: Environment, *, runtime: str | None = None) -> Terraform:
-    """Terraform for ``env``: the lab's image and runtime, or the machines of its ``hosts.yaml``."""
+def terraform(env: Environment, *, runtime: str | None = None, home: Path | None = None) -> Terraform:
+    """Terraform for ``env``: the lab's image and runtime, or the machines of its ``hosts.yaml``; working in ``home`` for a dry run."""
     variables: dict[str, Any] = (
         {"image": image.reference()} if env.is_lab else {"hosts": [host.model_dump() for host in read_static_hosts(env)]}
     )
@@ -24,7 +25,7 @@ def terraform(env: Environment, *, runtime: str | None = None) -> Terraform:
     identity = env.state / "keys" / "operator"
     if not env.is_lab and not identity.is_file():
         raise Unprepared(f"The operator's SSH key {identity} is missing; put the key that your hosts accept there (mode 0600).")
-    return Terraform(env, variables)
+    return Terraform(env, variables, home=home)
 
 
 def owner(env: Environment) -> str:

@@ -19,7 +19,8 @@ from golive.traffic import Heartbeat
 
 __all__ = ["ports_of"]
 
-_TRIGGERS = {"DwcpErrorRateHigh", "DwcpCorruption", "DwcpAgentDown"}
+_TRIGGERS = {"DwcpErrorRateHigh": "breach", "DwcpCorruption": "corruption", "DwcpAgentDown": "outage"}
+"""Alerts that send a run back, with the runbook's word for why."""
 _NOT_FOUND = 127
 """A shell's exit status for a command that does not exist: a bare host has nothing to fence."""
 
@@ -139,10 +140,11 @@ class AlertWatcher:
                 except (Unreachable, ValueError, KeyError, TypeError, AttributeError):
                     continue
                 for labels, notes in firing:
-                    if labels.get("release") == ctx.candidate and labels.get("alertname") in _TRIGGERS - (both - {"DwcpCorruption"}):
+                    if labels.get("release") == ctx.candidate and labels.get("alertname") in _TRIGGERS.keys() - (both - {"DwcpCorruption"}):
                         where = f" on {labels['host']}" if "host" in labels else ""
                         said = notes.get("summary", "")
-                        self._seen = Trigger(self.name, f"{labels.get('alertname')}{where}: {said}", data=labels)
+                        why = {"category": _TRIGGERS[labels["alertname"]]}
+                        self._seen = Trigger(self.name, f"{labels.get('alertname')}{where}: {said}", data={**labels, **why})
                         return
 
 

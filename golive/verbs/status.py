@@ -78,7 +78,7 @@ def _run(env: Environment, standing: Standing) -> JSON:
         "paused": state.paused,
         "aborting": state.aborting,
         "waiting_until": _waiting_until(state),
-        "asks": [{"of": ask.of, "what": ask.what} for ask in asks(state)],
+        "asks": [{"of": ask.of, "what": ask.what} for ask in asks(state, alive=standing.holder is not None)],
         "approvals": [
             {name: question.get(name) for name in ("stage", "step", "roles", "count", "expires", "not_by")}
             | {"answers": [{name: answer[name] for name in ("person", "role", "decision")} for answer in question["answers"]]}

@@ -38,6 +38,14 @@ ASKS: list[Callable[[RunState], Sequence[Ask]]] = [_paused, _held]
 """Each looks for one kind of thing that is asked; another room adds its own when it is imported."""
 
 
-def asks(state: RunState) -> list[Ask]:
-    """Everything that is asked now, most urgent first; empty for a run that is over, goes on, or waits for its time."""
-    return [ask for look in ASKS for ask in look(state)] if state.open else []
+def asks(state: RunState, *, alive: bool) -> list[Ask]:
+    """Everything that is asked now, most urgent first; empty for a run that is over, goes on, or waits for its time.
+
+    ``alive``: whether a process works on the run.
+    """
+    if not state.open:
+        return []
+    found = [ask for look in ASKS for ask in look(state)]
+    if state.outcome == "running" and not alive and state.paused is None:
+        found.append(Ask("operator", f"no process works on the run: `./inv golive --env {state.env}` continues it"))
+    return found

@@ -106,6 +106,9 @@ class Screen:
         if kind in ("run.paused", "run.unpaused"):
             self.outcome = "paused" if kind == "run.paused" else "running"
             return f"{'paused' if kind == 'run.paused' else 'let go on'} by {data.get('by')}: {data.get('reason')}"
+        if kind == "run.standing":
+            self.outcome = "paused"
+            return f"stands still, paused by {data.get('by')}: {data.get('reason')}; `./inv resume --env {self.env}` lets it go on"
         if kind == "request.refused":
             return f"{data.get('kind')} refused: {data.get('why')}"
         if kind == "rollback.overrun":

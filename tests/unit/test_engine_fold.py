@@ -39,21 +39,38 @@ _intent = {"uses": st.just("a"), "attempt": st.integers(1, 5), "reach": st.sampl
 _targets = st.dictionaries(st.sampled_from(["gw-1", "gw-2"]), st.fixed_dictionaries({"weights": _weights}))
 _outcome = {"verdict": _verdicts, "changed": st.integers(0, 6), "targets": _targets}
 _finished = {"outcome": st.sampled_from(["succeeded", "rolled-back", "failed", "aborted"]), "signed_off": st.booleans()}
+_until = st.sampled_from([{"until": "t"}, {"until": "2030-01-01T00:00:30+00:00"}])
 _run_kinds = ["run.resumed", "run.held", "rollback.started", "rollback.traffic-back", "rollback.finished"]
 _run_data = {"reason": "r", "do": "d", "breach_at": "b", "seconds": 1.0, "left": []}
+_asked_kinds = [
+    "run.paused",
+    "run.unpaused",
+    "run.aborting",
+    "request.refused",
+    "rollback.requested",
+    "rollback.refused",
+    "rollback.overrun",
+]
+_asked_data = {
+    "request": st.integers(1, 9),
+    "reason": st.just("r"),
+    "by": st.just("ann"),
+    "at": st.sampled_from(["t", "2030-01-01T00:00:00+00:00"]),
+}
 _anything = st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4) | st.none(), max_size=3)
 
 EVENTS = st.one_of(
     _event(st.sampled_from(["stage.waiting", "stage.started", "stage.done", "stage.skipped"]), st.just({"due": "t", "owner": "o"})),
     _event("step.intent", st.fixed_dictionaries(_intent)),
     _event("step.outcome", st.fixed_dictionaries(_outcome)),
-    _event(st.sampled_from(["step.interrupted", "step.holding", "step.unknown", "step.given-up"]), st.just({"until": "t"})),
+    _event(st.sampled_from(["step.interrupted", "step.holding", "step.unknown", "step.given-up"]), _until),
     _event("traffic.set", st.fixed_dictionaries({"gateway": st.sampled_from(["gw-1", "gw-2"]), "weights": _weights})),
     _event("process.started", _process),
     _event("process.ended", _process),
     _event(st.sampled_from(["gate", "guard", "trigger", "bug"]), st.just({"gate": "g", "verdict": "PASS", "n": 3})),
     _event("requests", st.fixed_dictionaries({"total": st.integers(0, 9), "failed": st.integers(0, 9)})),
     _event(st.sampled_from(_run_kinds), st.just(_run_data), placed=False),
+    _event(st.sampled_from(_asked_kinds), st.fixed_dictionaries(_asked_data), placed=False),
     _event("run.finished", st.fixed_dictionaries(_finished), placed=False),
     _event(st.text(max_size=8), _anything),
 )
@@ -78,10 +95,11 @@ def test_folding_in_pieces_and_through_json_gives_the_same_state(events, cut):
 @settings(max_examples=150, deadline=None)
 @given(st.lists(EVENTS, max_size=25))
 def test_what_was_once_true_stays_true(events):
-    state, before = RunState(), (0.0, False, False, False, False)
+    state, before = RunState(), (0.0, *6 * [False])
     for one in _records(events):
         advance(state, one)
-        now = (state.max_candidate_weight, state.deployed, state.exposed, state.final, state.rolling_back)
+        decided = (state.aborting is not None, state.wanted_back is not None)
+        now = (state.max_candidate_weight, state.deployed, state.exposed, state.final, state.rolling_back, *decided)
         assert all(new >= old for new, old in zip(now, before, strict=True))
         before = now
         assert state.outcome in ("running", "held", "succeeded", "rolled-back", "failed", "aborted")

@@ -15,7 +15,7 @@ from engine_world import HOSTS, NEW, OLD, World, back, each_point, environment, 
 from golive import engine
 from golive.errors import BadInput
 from golive.runbook import load
-from golive.verbs.golive import runbooks
+from golive.verbs.golive import golive, runbooks
 from golive.verbs.rollback import rollback
 
 RETURN = """
@@ -160,3 +160,22 @@ def test_the_runbooks_of_the_ways_back_are_valid_and_keep_the_order_that_protect
     uses = [step.uses for _, step in load(ROOT / "runbooks/return.yaml", known).steps()]
     order = ["release.install", "release.activate", "traffic.attach", "checks.smoke", "traffic.shift", "gate.metrics", "release.retire"]
     assert [uses.index(name) for name in order] == sorted(uses.index(name) for name in order)
+
+
+def test_a_return_that_is_not_over_is_continued_by_golive_as_what_it_is_and_at_its_own_pace(live, monkeypatch):
+    world = live()
+    state = _return(world, load="1.1.0-dddddddddddd", until_stage="full")
+    assert (state.outcome, state.runbook, state.pace) == ("held", "return", "rehearsal")
+    asked: list[tuple[str, str]] = []
+
+    def run(env: Any, book: Any, back_book: Any, **words: Any) -> engine.RunState:
+        asked.append((book.name, words["pace"].name))
+        return engine.RunState(env="sim", outcome="succeeded", release=OLD)
+
+    monkeypatch.setattr("golive.verbs.golive.engine.run", run)
+    monkeypatch.setattr("golive.verbs.golive.keys.ensure", lambda env: None)
+    monkeypatch.setattr("golive.verbs.golive.ports_of", lambda env: None)
+    settings = environment().settings.model_copy(update={"pace": "real"})
+    golive(environment().model_copy(update={"settings": settings}), quiet=True)
+    golive(environment().model_copy(update={"settings": settings}), quiet=True, pace="real")
+    assert asked == [("return", "rehearsal"), ("return", "real")]

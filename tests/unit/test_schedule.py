@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,10 +115,47 @@ def test_only_what_waits_for_no_person_is_due(standing, now, why):
 
 def test_what_was_asked_and_no_process_took_is_an_answer(world):
     go(world, until_stage="canary")
+    assert not engine.due(engine.standing(environment()), _NOW, asked=engine.unanswered(environment())).now
+    pause(world)
     standing = engine.standing(environment())
-    assert not engine.due(standing, _NOW, asked=engine.unanswered(environment())).now
+    assert not engine.due(standing, _NOW, asked=["approval"]).now, "an answer lifts no pause"
     engine.request_rollback(environment(), "outage")
+    assert engine.unanswered(environment()) == ["rollback"]
     assert engine.due(standing, _NOW, asked=engine.unanswered(environment())).now
+
+
+@pytest.mark.parametrize(("number", "goes_on"), [(signal.SIGTERM, True), (signal.SIGHUP, True), (signal.SIGINT, False)])
+def test_what_the_machine_ended_goes_on_by_itself_and_what_a_person_stopped_does_not(world, number, goes_on):
+    def first() -> None:
+        def ended(ctx: Any) -> None:
+            os.kill(os.getpid(), number)
+            ctx.sleep(30)
+
+        world.during["watch-10"] = ended
+        go(world, until_stage="canary")
+
+    assert forked(first) == 0
+    standing = engine.standing(environment())
+    assert (standing.last.outcome, standing.last.held["signal"]) == ("held", number.name)
+    assert engine.due(standing, datetime.now(UTC)).now is goes_on
+
+
+def test_a_run_that_stands_paused_is_ended_by_a_signal_and_stays_paused(world):
+    def first() -> None:
+        def asked(ctx: Any) -> None:
+            threading.Thread(target=pause, args=(world,)).start()
+            while not engine.state(environment()).paused:
+                time.sleep(0.01)
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+        world.during["watch-10"] = asked
+        go(world)
+
+    assert forked(first) == 0
+    standing = engine.standing(environment())
+    assert (standing.last.outcome, standing.last.paused["reason"], standing.holder) == ("held", "lunch", None)
+    assert not engine.due(standing, datetime.now(UTC)).now
+    assert not world.did("ams-1", "weight:50")
 
 
 @pytest.fixture

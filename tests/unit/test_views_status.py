@@ -90,3 +90,86 @@ def test_gateways_that_do_not_answer_leave_the_journals_word() -> None:
 
 def test_two_builds_of_one_version_share_its_line() -> None:
     assert verb._by_version({"3.0.0-aaaaaaaaaaaa": 30, "3.0.0-bbbbbbbbbbbb": 20, OLD: 50}) == {"3.0.0": 50, "2.9.0": 50}
+
+
+def _paused(run: Run) -> None:
+    run.say("run.paused", {"request": 1, "reason": "lunch", "by": "ann@desk", "at": "2030-01-02T12:00:00+00:00"})
+
+
+def test_a_paused_run_says_by_whom_and_why_and_who_is_asked(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run()
+    run.start()
+    run.shift("canary", 10)
+    _paused(run)
+    monkeypatch.setattr(engine, "standing", lambda _: Standing(OLD, run_view(run.records).state, None))
+    said = verb.status(env)
+    assert (said.data["outcome"], said.data["paused"]["reason"]) == ("running", "lunch")
+    assert [ask["of"] for ask in said.data["asks"]] == ["ann@desk"]
+    assert "paused by ann@desk" in said.text and "./inv resume --env lab" in said.text
+
+
+def test_a_held_run_asks_the_owner_of_its_stage_and_one_that_waits_for_time_asks_nobody(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run()
+    run.start()
+    run.shift("canary", 10)
+    run.say("run.held", {"reason": "nyc-1 is gone", "do": "Make nyc-1 answer"})
+    monkeypatch.setattr(engine, "standing", lambda _: Standing(OLD, run_view(run.records).state, None))
+    said = verb.status(env)
+    assert said.data["asks"] == [{"of": "technical-lead", "what": "Make nyc-1 answer"}] and said.data["waiting_until"] is None
+    run.say("run.resumed")
+    run.say("run.held", {"reason": "stage half is due later", "do": "wait", "waiting_until": "2030-01-03T00:00:00+00:00"})
+    said = verb.status(env)
+    assert (said.data["asks"], said.data["waiting_until"]) == ([], "2030-01-03T00:00:00+00:00")
+    assert "waits until 2030-01-03" in said.text
+
+
+def test_a_process_that_lives_through_a_wait_says_until_when(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run()
+    run.start()
+    run.say("stage.waiting", {"due": "2030-01-03T00:00:00+00:00"}, "half")
+    monkeypatch.setattr(engine, "standing", lambda _: Standing(OLD, run_view(run.records).state, None))
+    assert verb.status(env).data["waiting_until"] == "2030-01-03T00:00:00+00:00"
+
+
+def test_an_abort_and_a_way_back_past_its_budget_are_told(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run()
+    run.start()
+    run.shift("canary", 10)
+    run.say("run.aborting", {"request": 2, "reason": "enough", "by": "bob@desk", "at": "2030-01-02T12:00:00+00:00"})
+    run.rollback("enough")
+    run.say("rollback.overrun", {"budget_s": 300, "seconds": 412.0}, "rollback:candidate-out")
+    monkeypatch.setattr(engine, "standing", lambda _: Standing(OLD, run_view(run.records).state, None))
+    said = verb.status(env)
+    assert said.data["aborting"]["by"] == "bob@desk" and "asked by bob@desk: enough" in said.text
+    assert "rollback:candidate-out (412 s)" in said.text
+
+
+def test_the_timeline_tells_what_operators_asked_and_what_was_refused() -> None:
+    run = Run()
+    run.start()
+    _paused(run)
+    run.say("run.unpaused", {"request": 2, "reason": "back", "by": "ann@desk"})
+    run.say("request.refused", {"request": 3, "kind": "explode", "why": "there is no request of kind 'explode'"})
+    run.say("run.aborting", {"request": 4, "reason": "enough", "by": "bob@desk"})
+    run.say("rollback.overrun", {"budget_s": 300, "seconds": 412.0}, "rollback:candidate-out")
+    told = [str(event) for event in run_view(run.records).timeline]
+    for text in (
+        "paused by ann@desk: lunch",
+        "let go on by ann@desk: back",
+        "explode refused",
+        "abort asked for: enough",
+        "budget of 300 s",
+    ):
+        assert any(text in line for line in told), text
+
+
+def test_a_run_whose_process_died_asks_to_be_continued(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run()
+    run.start()
+    monkeypatch.setattr(engine, "standing", lambda _: Standing(OLD, run_view(run.records).state, None))
+    assert "no process works on the run" in verb.status(env).text
+    holder = SimpleNamespace(sentence="ann@desk (pid 77)")
+    monkeypatch.setattr(engine, "standing", lambda _: Standing(OLD, run_view(run.records).state, holder))  # type: ignore[arg-type]
+    assert verb.status(env).data["asks"] == []

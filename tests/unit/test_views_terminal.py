@@ -109,3 +109,16 @@ def test_events_of_unknown_kinds_or_with_holes_are_survived() -> None:
     for kind in ("run.started", "stage.started", "step.intent", "step.outcome", "gate.look", "traffic.set", "play.task", "something.new"):
         screen.take(kind, {}, 0.0)
     assert _drawn(screen, 1.0)
+
+
+def test_what_operators_ask_is_told_as_lines() -> None:
+    screen = Screen(env="lab")
+    assert screen.take("run.paused", {"by": "ann@desk", "reason": "lunch"}, 0) == "paused by ann@desk: lunch"
+    assert screen.outcome == "paused"
+    assert screen.take("run.unpaused", {"by": "ann@desk", "reason": "back"}, 0) == "let go on by ann@desk: back"
+    assert screen.outcome == "running"
+    standing = str(screen.take("run.standing", {"by": "ann@desk", "reason": "lunch"}, 0))
+    assert "paused by ann@desk: lunch" in standing and "./inv resume --env lab" in standing
+    assert "explode refused" in str(screen.take("request.refused", {"kind": "explode", "why": "unknown"}, 0))
+    assert "enough" in str(screen.take("run.aborting", {"reason": "enough"}, 0)) and screen.outcome == "ends"
+    assert "it goes on" in str(screen.take("rollback.overrun", {"stage": "rollback:verify", "seconds": 400.0}, 0))
