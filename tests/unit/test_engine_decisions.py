@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import random
+import sqlite3
 import tempfile
 import threading
 from datetime import UTC, datetime
@@ -385,6 +386,30 @@ def test_an_approvers_file_that_is_edited_while_the_run_waits_passes_nobody(sim,
     state = while_asked(edit, lambda: go_asking(sim(), env=env))
     assert state.outcome == "held" and not state.deployed and records("approval.given") == []
     assert "not the file that environment.yaml pins" in records("approval.refused")[0].data["why"]
+
+
+JUNK = [
+    *("[]", "null", "7", "{", '"text"', '{"statement": 1, "signature": 2}', '{"statement": {"a": []}, "signature": null}', "[" * 5000),
+    *('{"statement": "{}", "signature": "-----BEGIN SSH SIGNATURE-----"}', '{"stage": ["x"], "step": {"y": 1}}'),
+    '{"statement": "\\ud800"}',
+]
+
+
+def test_whatever_is_written_into_the_requests_stops_no_run(sim, people):
+    count = len(JUNK) * 4
+
+    def flood(asked: Question) -> None:
+        with sqlite3.connect(environment().state / "journal.db", timeout=60) as database:
+            for kind in ("approval", "rejection", "waiver", "skip"):
+                for text in JUNK:
+                    row = ("sim", kind, "r", "o", "2030-01-01T00:00:00+00:00", text)
+                    database.execute("INSERT INTO requests (env, kind, reason, owner, at, data) VALUES (?, ?, ?, ?, ?, ?)", row)
+        until(lambda: len(records("approval.refused")) >= count, "all refused")
+        left(people.sealed("alice", asked))
+
+    state = while_asked(flood, lambda: go_asking(sim()))
+    assert state.outcome == "succeeded" and state.bugs == []
+    assert len(records("approval.refused")) == count and len(records("approval.given")) == 1
 
 
 class _Pager:
