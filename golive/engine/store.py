@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ requests = sa.Table(
     sa.Column("data", sa.Text),
 )
 
+_WAL_S = 10.0
+
 _TRIGGERS = tuple(
     f"CREATE TRIGGER IF NOT EXISTS records_keep_{verb.lower()} BEFORE {verb} ON records "
     "BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END"
@@ -117,8 +120,17 @@ class Store:
 
 def _on_connect(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver's guess
+    end = time.monotonic() + _WAL_S
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+        while True:
+            try:
+                connection.execute(f"PRAGMA {pragma}")
+                break
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait here by itself when somebody else opens a database that was just made.
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
 
 
 def _on_begin(connection: sa.Connection) -> None:
