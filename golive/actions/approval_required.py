@@ -162,7 +162,8 @@ def _waited(ctx: StepContext, question: Question) -> Outcome:
                 said = f": {comment}" if comment else ""
                 return Outcome(Verdict.FAIL, f"rejected by {person} ({role}){said}", {**data, "rejected_by": person})
             if over:
-                return Outcome(Verdict.ERROR, f"nobody decided in time: approved by {standing.told}, {question.count} needed", data)
+                but = f"; not counted: {'; '.join(latest.not_counted[:3])}" if latest.not_counted and not standing.approved else ""
+                return Outcome(Verdict.ERROR, f"nobody decided in time: approved by {standing.told}, {question.count} needed{but}", data)
             if standing.enough and _pin_holds(ctx):
                 return Outcome(Verdict.PASS, f"approved by {standing.told}", {**data, "approved_by": _by(standing)})
         ctx.tell("approval.waiting", {"stage": ctx.stage, "step": ctx.step, "roles": question.roles, "expires": question.expires})
@@ -184,7 +185,8 @@ def _by(standing: Tally) -> list[dict[str, str]]:
 
 def _tally(ctx: StepContext, question: Question) -> Tally:
     approvers = approvals.approvers_of(ctx.env)
-    envelopes = [fact.get("envelope") for kind in ("approval.given", "approval.rejected") for fact in ctx.facts(kind)]
+    answers = (*ctx.facts("approval.given"), *ctx.facts("approval.rejected"))
+    envelopes = [fact.get("envelope") for fact in answers if fact.get("nonce") == question.nonce]
     return approvals.tally(question, envelopes, approvers, ctx.clock.now(), _excluded(ctx, approvers, question.not_by))
 
 

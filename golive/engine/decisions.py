@@ -10,7 +10,7 @@ from golive.approvals import Approvers, Judged, Question
 from golive.engine.answers import open_questions, seals
 from golive.engine.fold import RunState, step_key
 from golive.environment import Environment
-from golive.errors import GoliveError, Occupied, Refused
+from golive.errors import Occupied, Refused
 
 if TYPE_CHECKING:
     from golive.engine.requests import Request
@@ -46,7 +46,7 @@ def take(live: Live, request: Request) -> None:
         live.append(_FACT[request.kind], data, said.stage, said.step)
     except Occupied:
         raise
-    except (GoliveError, ValueError, TypeError, OSError) as error:
+    except Exception as error:  # whatever a stranger wrote into the database stops no run
         _refused(live, request, error)
 
 

@@ -145,14 +145,12 @@ class RunState:
     starter: str = ""
     """``user@host`` of the process that began the run."""
     questions: list[JSON] = field(default_factory=list)
-    """Approvals that were asked for: the question, ``answers`` and how it ``ended`` (None: open)."""
+    """Approvals that were asked for: the question, ``answers`` and how it ``ended`` (None: open). See :mod:`golive.engine.answers`."""
     waivers: list[JSON] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
-    """Steps that are to be left out, by :func:`step_key`."""
     incidents: list[JSON] = field(default_factory=list)
     """What people have to see to now: ``key``, ``kind``, ``since``, ``what``."""
     notices: list[JSON] = field(default_factory=list)
-    """Messages by key and route, and what became of them."""
     attempts: int = 0
     """How many processes have worked on this run."""
     token: int = 0

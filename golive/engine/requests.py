@@ -43,7 +43,16 @@ def pending(store: Store, env: str) -> list[Request]:
     """Requests that no run has taken, oldest first."""
     query = sa.select(requests).where(requests.c.env == env, requests.c.taken.is_(None)).order_by(requests.c.id)
     rows = store.read(lambda connection: list(connection.execute(query)))
-    return [Request(row.id, row.kind, row.reason, row.owner, row.at, json.loads(row.data or "{}")) for row in rows]
+    return [Request(row.id, row.kind, row.reason, row.owner, row.at, _data(row.data)) for row in rows]
+
+
+def _data(text: str | None) -> dict[str, Any]:
+    """What was left with a request; nothing when that is no object: what it lacks is found missing by whoever takes it."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def taken(store: Store, env: str, ids: list[int], run: str) -> None:

@@ -35,6 +35,9 @@ _PASSING = ("starting up", "shutting down", "recovery mode", "not yet accepting"
 """What a server says that will take connections again."""
 
 
+_WAL_S = 10.0
+
+
 class Away(Held):
     """The database does not answer at this moment; whether the last commit stands is not known."""
 
@@ -230,8 +233,17 @@ def _refuse_forgetful(connection: sa.Connection, name: str) -> None:
 
 def _on_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver's guess
+    end = time.monotonic() + _WAL_S
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+        while True:
+            try:
+                connection.execute(f"PRAGMA {pragma}")
+                break
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait here by itself when somebody else opens a database that was just made.
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:

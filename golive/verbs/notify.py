@@ -16,10 +16,14 @@ __all__ = ["notify"]
 def notify(env: Environment, *, test: str = "") -> Result:
     """Sends the escalation that is due; with ``test`` one message by that route instead, outside of any run.
 
-    Raises Occupied while a process works on the run: it tells people itself.
+    While a process works on the run, it tells people itself, and this does nothing.
     """
     if test:
         return _tried(env, test)
+    holder = engine.standing(env).holder
+    if holder is not None:
+        data = {"schema": 1, "env": env.name, "due": 0, "failed": []}
+        return Result(data, f"{holder.sentence} works on {env.name} and tells people itself.")
     count = engine.page(env, ports_of(env))
     failed = [entry for entry in engine.state(env).notices if entry["is"] in ("failed", "unrouted")]
     text = f"{count} notices were due in {env.name}." if count else f"Nobody is to be told anything in {env.name} now."

@@ -248,8 +248,12 @@ def _people(data: JSON) -> list[str]:
             f"{asked['expires']} ({given}): ./inv approve --env {data['env']} --stage {asked['stage']}"
         )
     lines += [f"  WAIVED {waived['step']}: {waived['why']}" for waived in data["waived"]]
-    for entry in data["not_told"][-5:]:
-        why = entry.get("why") or (f"no route for {', '.join(entry['to'])}" if entry.get("to") else "it may or may not have gone out")
+    unrouted = [entry for entry in data["not_told"] if entry["is"] == "unrouted"]
+    if unrouted:
+        whom = sorted({str(name) for entry in unrouted for name in entry.get("to") or ()})
+        lines.append(f"  nobody was told {len(unrouted)} times: no route for {', '.join(whom)} in inventories/{data['env']}/notify.yaml")
+    for entry in [entry for entry in data["not_told"] if entry not in unrouted][-5:]:
+        why = entry.get("why") or "it may or may not have gone out"
         lines.append(f"  not told ({entry['key']}{', ' + entry['route'] if entry.get('route') else ''}): {why}")
     return lines
 

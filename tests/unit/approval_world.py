@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from golive.approvals import Question, Statement
 from golive.engine.process import owner
 from golive.environment import Environment
 from golive.errors import GoliveError
-from golive.runbook import Pace, parse
+from golive.runbook import Pace, RealClock, parse
 
 MANIFEST = "c" * 64
 ROLES = {"alice": ["technical-lead"], "bob": ["technical-lead", "operations-manager"], "carol": ["operations-manager"], "dave": ["qa-lead"]}
@@ -116,7 +119,7 @@ def while_asked(answer: Callable[[Question], None], run: Callable[[], engine.Run
     over, seen, wrong = threading.Event(), set(), []
 
     def watch() -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.03):
             try:
                 asked = question()
             except GoliveError:
@@ -136,6 +139,42 @@ def while_asked(answer: Callable[[Question], None], run: Callable[[], engine.Run
         over.set()
         thread.join()
         assert not wrong, wrong
+
+
+def records(kind: str) -> list[engine.Record]:
+    return [record for record in engine.open_journal(environment()).read() if record.kind == kind]
+
+
+def tries(step: str = "approved") -> int:
+    """How often ``step`` was begun: by then its probe has said that it is not done."""
+    return sum(1 for record in records("step.intent") if record.step == step)
+
+
+def until(true: Callable[[], bool], what: str, timeout_s: float = 90) -> None:
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.01)
+
+
+def interrupted_when(true: Callable[[], bool], what: str) -> None:
+    """Ends this process's run, as an operator would, when ``true()``. Only while one runs: nothing else takes the signal."""
+    until(true, what)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Later:
+    """The real clock, set forward."""
+
+    def __init__(self, minutes: float) -> None:
+        self._more = timedelta(minutes=minutes)
+        self._real = RealClock()
+
+    def now(self) -> datetime:
+        return self._real.now() + self._more
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
 def left(envelope: dict[str, str], kind: str = "approval") -> None:

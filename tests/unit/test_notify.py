@@ -17,7 +17,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approval_world import ASKS, go_asking
+from approval_world import ASKS, Later, go_asking
 from engine_world import KILLED, TIMING, World, environment, forked, killed_at
 from golive import engine, notify
 from golive.actions import notify_send
@@ -254,23 +254,9 @@ LEVELS_WRITTEN = [
 ROUTES = ("stakeholders", "team-leads", "senior-management", "executives")
 
 
-class _Later:
-    """The real clock, set forward."""
-
-    def __init__(self, minutes: float) -> None:
-        self._more = timedelta(minutes=minutes)
-        self._real = engine.api.RealClock()
-
-    def now(self) -> datetime:
-        return self._real.now() + self._more
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-
 def _page(minutes: float) -> int:
     env = environment()
-    return engine.page(env, engine.Ports(pager=EnvironmentPager(env), clock=_Later(minutes)))
+    return engine.page(env, engine.Ports(pager=EnvironmentPager(env), clock=Later(minutes)))
 
 
 def test_a_run_that_is_held_calls_level_after_level_each_once_also_without_a_process(sim, monkeypatch, service):

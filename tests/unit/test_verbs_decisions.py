@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from approval_world import ASKS, MANIFEST, People, go_asking, question, while_asked
+from approval_world import ASKS, MANIFEST, People, go_asking, interrupted_when, question, records, while_asked
 from engine_world import ROLLBACK, World, actions, environment
 from golive import approvals, engine
 from golive import notify as notices
@@ -117,9 +117,7 @@ def test_an_envelope_that_is_changed_in_the_database_does_not_count(asked, tmp_p
     assert '"decision":"approve"' in engine.left(environment())[0].data["statement"]
 
     def end_when_refused(_: Any) -> None:
-        while not any(record.kind == "approval.refused" for record in engine.open_journal(environment()).read()):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
+        interrupted_when(lambda: bool(records("approval.refused")), "it is refused")
 
     state = while_asked(end_when_refused, lambda: go_asking(asked))
     assert state.outcome == "held" and state.questions[0]["answers"] == []
