@@ -138,6 +138,7 @@ def test_a_snapshot_is_verified_by_restoring_it_and_nothing_is_left_of_that(host
     code, told, _ = host.verify(snapshot)
     assert code == 0 and told["databases"] == 1 and told["last"] is None
     assert host.status()[1]["verified"]["snapshot"] == snapshot
+    assert host.verify(snapshot)[1] == {**told, "changed": False, "seconds": 0.0}, "not restored again"
     assert not (host.places.root / "var/lib/dwcp/backup/scratch").exists() and not (host.places.root / "var/lib/dwcp/backup/stage").exists()
     assert {path: path.stat().st_ctime_ns for path in host.store.rglob("*") if path in before} == before, (
         "the agent's manifests go by ctime"
