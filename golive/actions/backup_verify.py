@@ -33,13 +33,19 @@ class BackupVerify:
     def probe(self, ctx: StepContext) -> Findings:
         hosts = list(ctx.fleet().agents)
         answers = asked(ctx, hosts)
+        journaled = {fact["snapshot"] for fact in ctx.facts("backup.verified")}
         found: dict[str, Finding] = unknown(answers)
         for name, answer in answers.items():
             if answer.data is None:
                 continue
-            verified = answer.data["verified"]
-            there = bool(verified and verified["snapshot"] == snapshots(ctx).get(name, {}).get("snapshot"))
-            found[name] = Finding(Found.DONE if there else Found.ABSENT, "verified" if there else "not verified yet")
+            verified, mine = answer.data["verified"], snapshots(ctx).get(name, {}).get("snapshot")
+            if not verified or verified["snapshot"] != mine:
+                found[name] = Finding(Found.ABSENT, "not verified yet")
+            elif mine not in journaled:
+                # By a process that died before it could journal it; the host tells what it found and restores nothing again.
+                found[name] = Finding(Found.PARTIAL, "verified, and not journaled")
+            else:
+                found[name] = Finding(Found.DONE, "verified")
         return {host.name: found[host.name] for host in hosts}
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:

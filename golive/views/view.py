@@ -280,6 +280,8 @@ _TOLD: dict[str, Callable[[JSON], str]] = {
     "traffic.passed": lambda d: f"{d.get('percent')} % passed its gate: the guards go back no further",
     "rehearsal.finished": lambda d: f"the drill is over: the candidate is on none of {d.get('hosts')} hosts, nothing counts as deployed",
     "gate": lambda d: f"gate: {d.get('summary', '')}",
+    "backup": lambda d: f"{d.get('host')}: snapshot {str(d.get('snapshot'))[:16]} of {d.get('files')} files, {d.get('bytes')} bytes",
+    "backup.verified": lambda d: f"{d.get('host')}: snapshot {str(d.get('snapshot'))[:16]} restored, and as it was saved",
     "baseline": lambda d: f"baseline frozen: {d.get('requests')} requests, {d.get('failed')} failed",
     "signoff": lambda d: "; ".join(str(line.get("text", "")) for line in d.get("criteria") or []),
     "guard": lambda d: f"a guard acted: {d.get('reason') or d}",

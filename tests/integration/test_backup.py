@@ -138,6 +138,7 @@ def test_a_snapshot_is_verified_by_restoring_it_and_nothing_is_left_of_that(host
     code, told, _ = host.verify(snapshot)
     assert code == 0 and told["databases"] == 1 and told["last"] is None
     assert host.status()[1]["verified"]["snapshot"] == snapshot
+    assert host.verify(snapshot)[1] == {**told, "changed": False, "seconds": 0.0}, "not restored again"
     assert not (host.places.root / "var/lib/dwcp/backup/scratch").exists() and not (host.places.root / "var/lib/dwcp/backup/stage").exists()
     assert {path: path.stat().st_ctime_ns for path in host.store.rglob("*") if path in before} == before, (
         "the agent's manifests go by ctime"
@@ -370,6 +371,45 @@ sys.exit(main(sys.argv[2:]))
     told = host.take("r1", 2)[1]
     assert told["changed"] is False and [entry["id"] for entry in host.snapshots()] == [told["snapshot"]]
     assert host.verify(told["snapshot"], "r1", 2)[0] == 0
+
+
+def test_the_lock_of_a_living_restic_stays_when_those_of_the_dead_go(host: Host) -> None:
+    """Somebody works on the repository while this host cleans up after a backup that died."""
+    host.take()
+    locks = host.own_repository / "locks"
+    secret = {**os.environ, "RESTIC_PASSWORD": PASSWORD, "RESTIC_REPOSITORY": str(host.own_repository)}
+    living = subprocess.Popen(["restic", "backup", "--stdin"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=secret)
+    try:
+        deadline = time.monotonic() + 60
+        while not [path for path in locks.iterdir() if "-tmp-" not in path.name]:
+            assert time.monotonic() < deadline and living.poll() is None
+            time.sleep(0.05)
+        [lock] = locks.iterdir()
+        (host.places.root / "var/lib/dwcp/backup/taking.json").write_text("{}")
+        assert host.take("r2", 2)[0] == 0
+        assert list(locks.iterdir()) == [lock]
+    finally:
+        living.kill()
+        living.wait()
+    (host.places.root / "var/lib/dwcp/backup/taking.json").write_text("{}")
+    assert host.take("r3", 3)[0] == 0
+    assert list(locks.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_served_repository_whose_disk_is_full_is_said_to_be_within_the_limit(host: Host, served: Callable[[], Path]) -> None:
+    disk = served()
+    disk.mkdir()
+    host.stored("operator.operator/large", os.urandom(6 << 20))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], check=True)
+    try:
+        code, _, said = host.take("r1", 1, "--limit", "20")
+        assert code == 4 and ("full" in said or "did not end within 20 s" in said)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        told = host.take("r1", 1)[1]
+        assert told["changed"] is True and host.verify(told["snapshot"])[0] == 0
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.fixture

@@ -100,6 +100,11 @@ def test_any_release_is_confined_by_the_unit(agent, shown):
     assert not {"mount", "ptrace", "init_module", "bpf", "reboot"} & set(allowed)
 
 
+def test_a_release_runs_where_its_core_dumps_may_lie_and_nobody_else_reads_them(agent, shown):
+    got = shown(agent, "dwcp-agent@scenario-none.service", "WorkingDirectory", "StateDirectoryMode", "LimitCORE")
+    assert got == {"WorkingDirectory": "/var/lib/dwcp/cores/scenario-none", "StateDirectoryMode": "0700", "LimitCORE": str(2 << 30)}
+
+
 def test_the_unit_has_the_environments_cpus_and_memory(agent, shown, want):
     got = shown(agent, "dwcp-agent@scenario-none.service", "CPUAffinity", "MemoryMax", "LimitNOFILE", "TasksMax")
     assert parse_cpus(got["CPUAffinity"].replace(" ", ",")) == parse_cpus(want.env.settings.agent_cpus)

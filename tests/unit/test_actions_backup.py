@@ -111,6 +111,16 @@ def test_a_pass_needs_every_hosts_snapshot_restored(step: Step) -> None:
     assert outcome.verdict is Verdict.PASS and "no earlier one to compare with" in outcome.summary
 
 
+def test_what_a_killed_controller_had_verified_is_journaled_before_it_counts(step: Step) -> None:
+    repository, take, verify, ctx = Repository(step), named("backup.take"), named("backup.verify"), step.ctx({"least_of_last": 0.5})
+    take.apply(ctx, take.probe(ctx))
+    repository.verified["nyc-1"] = repository.snapshots["nyc-1"]
+    assert verify.probe(ctx)["nyc-1"].found is Found.PARTIAL
+    outcome = verify.apply(ctx, verify.probe(ctx))
+    assert "snapshots of 4 hosts restored" in outcome.summary
+    assert found(verify.probe(ctx)) == dict.fromkeys(AGENTS, Found.DONE)
+
+
 def test_nothing_is_verified_that_was_not_saved_in_this_run(step: Step) -> None:
     Repository(step)
     verify, ctx = named("backup.verify"), step.ctx({"least_of_last": 0.5})

@@ -464,3 +464,35 @@ def test_a_client_that_restarted_leaves_no_baseline(step: Step, measured: Measur
     outcome = _freeze(step)
     assert client.boot == "boot-2"
     assert outcome.verdict is not Verdict.PASS and not step.noted("baseline")
+
+
+# -- rehearsal.watch --------------------------------------------------------------------------------------------------------------
+
+
+def _drill(step: Step, **change: Any) -> Any:
+    params = {"for": timedelta(seconds=10), "requests": 20, "failed_percent": 5.0, **change}
+    return named("rehearsal.watch").apply(step.ctx(params, step="drill-users"), {})
+
+
+def test_a_drill_is_with_users_on_the_candidate(step: Step, measured: Measured) -> None:
+    measured.load(5)
+    outcome = _drill(step)
+    assert outcome.verdict is Verdict.PASS and outcome.data["requests"] >= 90 and outcome.data["failed"] == 0
+    assert not step.noted("gate") and not step.noted("traffic.passed"), "it decides nothing about the release"
+
+
+def test_a_drill_without_users_is_none(step: Step, measured: Measured) -> None:
+    measured.load(20, release=OLD)
+    assert _drill(step).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_drill_that_hurts_users_fails(step: Step, measured: Measured) -> None:
+    measured.load(5, lambda t: "error" if int(t) % 5 == 0 else "ok")
+    outcome = _drill(step)
+    assert outcome.verdict is Verdict.FAIL and "failed" in outcome.summary
+
+
+def test_a_drill_of_which_a_client_tells_nothing_is_not_known(step: Step, measured: Measured) -> None:
+    measured.load(5)
+    measured.clients["nyc-2"].broken = NoData("somewhere", Reason.TIMEOUT)
+    assert _drill(step).verdict is Verdict.ERROR

@@ -10,6 +10,8 @@ import pytest
 from golive import engine
 from golive.actions.port import StepContext
 from golive.engine import Trigger
+from golive.engine.fold import RunState, fold
+from tests.support.run_records import Run
 from tests.unit.engine_world import GOLIVE, HOSTS, World, each_point, go
 
 DRILL = """
@@ -103,3 +105,30 @@ def test_killed_anywhere_in_a_run_with_a_drill_the_same_command_ends_it_right(tm
         assert [world.weight(host) for host in HOSTS] == [100, 100, 100]
         points += 1
     assert points > 20
+
+
+@pytest.mark.parametrize("after", ["rollback.started", "final"])
+def test_a_late_word_of_a_finished_drill_takes_nothing_back(after: str) -> None:
+    """Once it goes back, or the incumbent is being retired, what is on hosts stays so until it was seen to be gone."""
+    run = Run()
+    run.start()
+    run.shift("canary", 10)
+    if after == "final":
+        run.say("step.intent", {"uses": "release.retire", "attempt": 1, "reach": "final"}, "sign-off", "retired")
+    else:
+        run.say(after, {"reason": "errors", "breach_at": "2030-01-01T00:00:00+00:00"})
+    run.say("rehearsal.finished", {"hosts": 3}, "rehearsal", "drill-over")
+    state = fold(run.records)
+    assert (state.deployed, state.exposed, state.rehearsed) == (True, True, None)
+
+
+def test_what_was_rehearsed_survives_being_written_and_read() -> None:
+    run = Run()
+    run.start()
+    run.shift("rehearsal", 10)
+    run.say("rehearsal.finished", {"hosts": 3}, "rehearsal", "drill-over")
+    state = fold(run.records)
+    assert (state.deployed, state.exposed) == (False, False)
+    assert RunState.from_json(state.to_json()) == state
+    run.shift("canary", 10)
+    assert fold(run.records).exposed
