@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 
@@ -48,6 +49,10 @@ PLAY = """
         dest: "{{ root }}/agent.key"
         mode: "0600"
 """
+
+
+pytestmark = pytest.mark.timeout(300)
+"""Ansible and seven processes on a machine that has others to serve."""
 
 
 def until(condition: Callable[[], Any], what: str, deadline_s: float = 120.0) -> Any:
@@ -125,6 +130,12 @@ class Controller(threading.Thread):
         except BaseException as error:
             self.error = error
 
+    def began(self, times: int = 1) -> None:
+        """The play has begun on both hosts for that time."""
+        site = self._site
+        until(lambda: self.error or self.result or all(len(site.lines(host, "began")) == times for host in HOSTS), "the play began")
+        assert self.error is None and self.result is None, self.error or self.result
+
     def ended(self, deadline_s: float = 120.0) -> PlayResult:
         self.join(deadline_s)
         assert self.error is None, self.error
@@ -191,7 +202,7 @@ def test_a_killed_workers_wave_goes_to_another_and_nothing_happens_twice(site: S
     site.start("two")
     controller = Controller(site)
     controller.start()
-    until(lambda: all(site.lines(host, "began") for host in HOSTS), "the play began on both hosts")
+    controller.began()
     first = site.at_work()
     below = _below(site.workers[first].pid)
     assert below
@@ -222,7 +233,7 @@ def test_a_killed_postgresql_costs_the_wave_nothing(site: Site) -> None:
     site.start("one")
     controller = Controller(site)
     controller.start()
-    until(lambda: all(site.lines(host, "began") for host in HOSTS), "the play began on both hosts")
+    controller.began()
     site.database.kill()
     site.go()  # the play comes to its end while nobody can be told
     until(lambda: all(site.lines(host, "effects") for host in HOSTS), "the play came to its end")
@@ -230,6 +241,10 @@ def test_a_killed_postgresql_costs_the_wave_nothing(site: Site) -> None:
     assert controller.ended().ok
     assert all(len(site.lines(host, "began")) == 1 and site.lines(host, "effects") == ["effect"] for host in HOSTS)
     assert [kind for kind, _ in controller.facts] == ["job.enqueued", "job.done"]
+    # A verb of dwcp-host goes the same way.
+    ctx, _ = site.ctx(attempt=2)
+    told = play_on_worker(ctx, WAVE, "host_verb.yml", hosts=HOSTS, extravars={"dwcp_verb": ["fence"]})
+    assert told.ok and all('"token": 7' in (site.root(host) / "var/lib/dwcp/host/fence.json").read_text() for host in HOSTS)
 
 
 def test_a_killed_controllers_job_is_ended_before_the_next_controller_plays(site: Site) -> None:
@@ -246,7 +261,7 @@ def test_a_killed_controllers_job_is_ended_before_the_next_controller_plays(site
     controller = Controller(site, token=8, attempt=2)
     controller.start()
     until(lambda: not _alive(below), "the old job was ended")
-    until(lambda: all(len(site.lines(host, "began")) == 2 for host in HOSTS), "the new controller's job began")
+    controller.began(2)
     site.go()
     assert controller.ended().ok
     assert all(site.lines(host, "effects") == ["effect"] for host in HOSTS)
@@ -265,8 +280,6 @@ def test_a_worker_out_of_touch_ends_its_play_and_a_name_is_only_once(site: Site)
 def _readable(site: Site) -> str:
     """Everything that the database was given, unpacked."""
     board, found = Board(site.database.url), ""
-    import psycopg
-
     with psycopg.connect(site.database.url) as connection:
         digests = [row[0] for row in connection.execute("select sha256 from golive.content").fetchall()]
     for digest in digests:
