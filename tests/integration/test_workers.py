@@ -143,7 +143,7 @@ class Controller(threading.Thread):
         return self.result
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def database() -> Iterator[Postgres]:
     with postgres() as made:
         yield made
@@ -178,10 +178,6 @@ def site(tmp_path: Path, database: Postgres, monkeypatch: pytest.MonkeyPatch) ->
     for worker in made.workers.values():
         worker.kill()
         worker.wait()
-    if database.value("select to_regclass('golive.job')"):  # the next test has jobs of the same names
-        database.value("with gone as (delete from golive.job returning 1), more as (delete from golive.worker returning 1) select 1")
-    if database.value("select to_regclass('dbos.workflow_status')"):
-        database.value("with gone as (delete from dbos.workflow_status returning 1) select 1")
 
 
 def _below(pid: int) -> list[int]:
@@ -268,13 +264,18 @@ def test_a_killed_controllers_job_is_ended_before_the_next_controller_plays(site
     assert all([line.split()[1] for line in site.lines(host, "began")] == ["7", "8"] for host in HOSTS)
 
 
-def test_a_worker_out_of_touch_ends_its_play_and_a_name_is_only_once(site: Site) -> None:
+def test_a_name_is_only_once_and_a_worker_that_comes_back_takes_waves_again(site: Site) -> None:
     site.start("one")
-    ready = site.directory / "worker-one" / "ready"
+    first = site.workers["one"]
     with pytest.raises(AssertionError, match="is up already"):
         site.start("one")
     site.workers["one"].wait()
-    assert not ready.exists()
+    first.terminate()
+    assert first.wait(60) == 0
+    site.start("one")
+    site.go()
+    result, _ = site.played()
+    assert result.ok and all(len(site.lines(host, "began")) == 1 for host in HOSTS)
 
 
 def _readable(site: Site) -> str:
