@@ -12,6 +12,7 @@ from golive import actions, engine, releases, runbook
 from golive.engine import RunState
 from golive.environment import ROOT, Environment
 from golive.errors import BadInput, GoliveError
+from golive.fleet.waves import budget_of, policy_of
 from golive.gates.spec import parse_policy
 from golive.lab import keys
 from golive.runbook import Pace, Runbook
@@ -44,7 +45,10 @@ def golive(
     """Takes ``release`` (a version; the environment's own by default) to 100 %, or goes on with the run that is not over."""
     forward, back = runbooks()
     speed = Pace.named(pace or env.settings.pace, env.policy)
-    parse_policy(env.policy, f"policies/{env.settings.policy}.yaml")
+    shown = f"policies/{env.settings.policy}.yaml"
+    parse_policy(env.policy, shown)
+    policy_of(env.policy, shown)
+    budget_of(env.policy, shown)
     engine.known_stages(forward, from_stage, until_stage)
     if env.is_lab:
         # The lab signs what it builds: its first go-live comes before anything was provisioned.
