@@ -138,9 +138,8 @@ class RunState:
     asked: list[int] = field(default_factory=list)
     """Ids of the operators' requests that stand in the journal."""
     wave: JSON | None = None
-    """The last wave that began, as journaled, with ``at``, and ``done`` once it was."""
     aside: dict[str, JSON] = field(default_factory=dict)
-    """Hosts that the run goes on without: ``state``, ``reason``, ``by``, ``at``."""
+    """The last wave that began (``done`` once it was), and by name the hosts that the run goes on without: as journaled, with ``at``."""
     bugs: list[JSON] = field(default_factory=list)
     starter: str = ""
     """``user@host`` of the process that began the run."""
@@ -391,10 +390,6 @@ def _wave(state: RunState, record: Record) -> None:
     state.wave = {**record.data, "at": (state.wave or {}).get("at") if done else record.at, "step": record.step, "done": done}
 
 
-def _set_aside(state: RunState, record: Record) -> None:
-    state.aside[str(record.data.get("host"))] = {**record.data, "at": record.at}
-
-
 def _process_started(state: RunState, record: Record) -> None:
     names = ("pid", "start", "host", "machine", "boot", "namespace", "what")
     if all(name in record.data for name in names):
@@ -431,7 +426,7 @@ _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "bug": _append_to("bugs"),
     "wave.started": _wave,
     "wave.done": _wave,
-    "host.set-aside": _set_aside,
+    "host.set-aside": lambda state, record: state.aside.update({str(record.data.get("host")): {**record.data, "at": record.at}}),
     "process.started": _process_started,
     "process.ended": _process_ended,
 }

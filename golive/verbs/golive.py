@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from golive import actions, engine, releases, runbook
 from golive.environment import ROOT, Environment
 from golive.errors import BadInput, Occupied
+from golive.fleet.waves import budget_of, policy_of
 from golive.gates.spec import parse_policy
 from golive.lab import keys
 from golive.runbook import Pace, Runbook
@@ -54,7 +55,10 @@ def golive(
         forward = return_book()  # an unfinished return to an earlier release is continued as what it is
     # A run keeps the pace that it began with: its times were counted by it.
     speed = Pace.named(pace or (last.pace if last.open else None) or env.settings.pace, env.policy)
-    parse_policy(env.policy, f"policies/{env.settings.policy}.yaml")
+    where = f"policies/{env.settings.policy}.yaml"
+    parse_policy(env.policy, where)
+    policy_of(env.policy, where)
+    budget_of(env.policy, where)
     engine.known_stages(forward, from_stage, until_stage)
     if env.is_lab:
         # The lab signs what it builds: its first go-live comes before anything was provisioned.

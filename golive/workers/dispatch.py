@@ -73,7 +73,10 @@ def play_on_worker(
     board = Board(url)
     began = time.monotonic()
     _patiently(ctx, board.prepare)
-    _alone(ctx, board, f"{ctx.env.name}/{ctx.run}/")
+    workers = ctx.env.settings.workers
+    for other in {url, *(workers.values() if isinstance(workers, dict) else ())}:
+        # Of whatever run and site: this controller alone holds the environment, so nobody waits for an earlier job any more.
+        _alone(ctx, Board(other), f"{ctx.env.name}/")
     told = {
         **extravars,
         **{
@@ -166,6 +169,7 @@ def _anybody(board: Board, env: str, site: str, patience: float) -> bool:
 def _alone(ctx: StepContext, board: Board, prefix: str) -> None:
     """No worker is at work on an earlier job any more: it said so, or was silent for so long that it has ended its play itself."""
     patience = ctx.env.settings.workers_lost_s * _MARGIN
+    _patiently(ctx, board.prepare)
     for job in _patiently(ctx, lambda: board.give_up(prefix)):
         seen, since = -1, time.monotonic()
         while True:

@@ -177,3 +177,14 @@ def test_a_forgotten_environment_has_no_incumbent_no_live_release_and_no_unfinis
     assert environment_state("sim", live).signed_off == NEW
     gone = environment_state("sim", [*live, record(4, "environment.forgotten", {"reason": "destroy"}, run="none")])
     assert (gone.incumbent, gone.signed_off, gone.slots, gone.last.outcome) == (None, None, {}, "none")
+
+
+def test_the_last_wave_and_the_hosts_set_aside_are_part_of_the_state() -> None:
+    wave = {"wave": 2, "of": 3, "site": "ams", "canary": False, "hosts": ["ams-1", "ams-2"], "what": "it runs"}
+    lost = {"host": "ams-2", "state": "unreachable", "reason": "no route", "by": "active"}
+    state = fold([record(1, *STARTED), record(2, "wave.started", wave, "deploy", "active")])
+    assert state.wave is not None and (state.wave["wave"], state.wave["step"], state.wave["done"]) == (2, "active", None)
+    advance(state, record(3, "wave.done", {**wave, "changed": 1}, "deploy", "active"))
+    advance(state, record(4, "host.set-aside", lost, "deploy", "active"))
+    assert state.wave["done"] and state.wave["at"] < state.wave["done"]
+    assert state.aside["ams-2"]["reason"] == "no route" and RunState.from_json(json.loads(json.dumps(state.to_json()))) == state

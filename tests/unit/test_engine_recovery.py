@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,3 +186,21 @@ def test_a_second_golive_is_told_who_holds_the_environment(world):
     assert len(told) == 1
     assert "pid" in told[0] and "since" in told[0]
     assert len({record.run for record in engine.open_journal(environment()).read()}) == 1
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_host_that_does_not_take_the_token_holds_the_run_unless_it_was_set_aside(world, aside):
+    lost = {"host": HOSTS[2], "state": "unreachable", "reason": "no route", "by": "installed"}
+
+    def during(ctx: Any) -> None:
+        if aside:
+            ctx.note("host.set-aside", lost)
+        os._exit(KILLED)
+
+    here = world(0, during={"installed": during})
+    assert forked(lambda: go(here)) == KILLED
+    here.during, here.unknown = {}, {HOSTS[2]: "no route"}
+    state = go(here)
+    assert state.outcome == "held" and state.held is not None
+    # Past the fence it is the next step that says of the host what it knows: here a simulated one, which sets nobody aside.
+    assert state.held["reason"].startswith("step " if aside else f"unknown on {HOSTS[2]}") and (HOSTS[2] in state.aside) is aside
