@@ -168,6 +168,8 @@ class Live:
             began=began,
             ended=ended,
             ensure=self.lease.ensure,
+            keep=lambda content: self.store.keep(self.name, content),
+            kept=lambda sha256: self.store.kept(self.name, sha256),
         )
         return context, closed.set
 

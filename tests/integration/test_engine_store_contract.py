@@ -427,12 +427,15 @@ def test_in_a_shared_database_one_environments_journal_is_not_anothers(shared: D
     store.close()
 
 
-def test_content_is_kept_once_for_everyone(database: Database, store: Store) -> None:
-    for _ in range(2):
-        store.keep("sim", "a" * 64, b"\x00\xff" * 1000)
+def test_content_is_kept_once_for_everyone_and_a_changed_one_is_none(database: Database, store: Store) -> None:
+    content = b"\x00\xff" * 1000
+    digest = store.keep("sim", content)
+    assert store.keep("sim", content) == digest
     other = database.store()
-    assert other.kept("sim", "a" * 64) == b"\x00\xff" * 1000
-    assert other.kept("sim", "b" * 64) is None and other.kept("other", "a" * 64) is None
+    assert other.kept("sim", digest) == content
+    assert other.kept("sim", "b" * 64) is None and other.kept("other", digest) is None
+    database.raw("UPDATE kept SET sha256 = 'c'")
+    assert other.kept("sim", "c") is None
     other.close()
 
 
