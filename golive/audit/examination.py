@@ -11,6 +11,7 @@ from golive.audit.hosts import Kept
 from golive.audit.key import signed
 from golive.engine.anchor import message
 from golive.engine.chain import EMPTY, Head, wrong
+from golive.engine.fold import FORGOTTEN
 from golive.engine.ports import Signature
 
 __all__ = ["Examination", "examine"]
@@ -128,8 +129,13 @@ def _with_hosts(
 
 def _left(found: Examination, rows: Sequence[Any], hosts: Mapping[str, Kept | str]) -> None:
     """A head that the journal says hosts took is still on them."""
-    last = next((_data(row) for row in reversed(rows) if row.kind == "journal.anchored" and _data(row).get("hosts")), None)
-    if last is None:
+    last: dict[str, Any] = {}
+    for row in rows:
+        if row.kind == FORGOTTEN:
+            last = {}  # those hosts are gone
+        elif row.kind == "journal.anchored":
+            last = _data(row) if _data(row).get("hosts") else last
+    if not last:
         return
     answered = [name for name in last["hosts"] if isinstance(hosts.get(name), Kept)]
     lost = [name for name in answered if found.anchors.get(name, 0) < int(last["seq"])]

@@ -119,6 +119,12 @@ class RunState:
     held: JSON | None = None
     """``reason`` and ``do``: what stands in the way, and what a person can do; ``asked``, ``interrupted``: whether they did it."""
     bugs: list[JSON] = field(default_factory=list)
+    signed: bool = False
+    """The journal was signed after the run was over."""
+    unsigned: str = ""
+    """Why it could not be; empty when it was, or nothing signs here."""
+    anchored: JSON | None = None
+    """``seq``, ``hosts`` and ``missed``: where the journal's head was last left."""
     attempts: int = 0
     """How many processes have worked on this run."""
     token: int = 0
@@ -358,6 +364,18 @@ def _rollback_finished(state: RunState, record: Record) -> None:
     state.rollback = {**(state.rollback or {}), "ended": record.at, "left": record.data.get("left", [])}
 
 
+def _journal_signed(state: RunState, record: Record) -> None:
+    state.signed, state.unsigned = True, ""
+
+
+def _journal_unsigned(state: RunState, record: Record) -> None:
+    state.unsigned = str(record.data.get("why") or "no one said why")
+
+
+def _journal_anchored(state: RunState, record: Record) -> None:
+    state.anchored = {key: record.data.get(key) for key in ("seq", "hosts", "missed")}
+
+
 _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "run.started": _run_started,
     "run.resumed": _run_resumed,
@@ -384,4 +402,7 @@ _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "rollback.started": _rollback_started,
     "rollback.traffic-back": _rollback_traffic_back,
     "rollback.finished": _rollback_finished,
+    "journal.signed": _journal_signed,
+    "journal.unsigned": _journal_unsigned,
+    "journal.anchored": _journal_anchored,
 }

@@ -115,7 +115,7 @@ def _release(env: Environment, version: str, kind: str) -> str:
 
 
 def _result(env: Environment, state: RunState) -> Result:
-    text = _sentence(env, state)
+    text = _sentence(env, state) + _unsealed(env, state)
     try:
         data = status(env).data
     except GoliveError as error:
@@ -123,6 +123,17 @@ def _result(env: Environment, state: RunState) -> Result:
         data = {"schema": 1, "env": env.name, "run": state.run, "outcome": state.outcome, "release": state.release}
         text += f" (Its hosts could not be asked: {error})"
     return Result(data, text, engine.exit_code(state))
+
+
+def _unsealed(env: Environment, state: RunState) -> str:
+    """What the journal of a run that is over lacks: a signature, or a host that holds its head."""
+    if state.open or state.run is None:
+        return ""
+    again = f"`./inv journal.anchor --env {env.name}` tries again."
+    missed = (state.anchored or {}).get("missed") or {}
+    said = f" Its journal is NOT signed: {state.unsigned.rstrip('.')}." if state.unsigned else ""
+    said += f" The journal's head could not be left on {', '.join(sorted(missed))}." if missed else ""
+    return f"{said} {again}" if said else ""
 
 
 def _sentence(env: Environment, state: RunState) -> str:
