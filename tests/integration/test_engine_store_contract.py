@@ -542,6 +542,37 @@ def test_records_are_on_the_servers_disk_whatever_its_default_is(server: Postgre
         server.psql("ALTER DATABASE journal RESET synchronous_commit")
 
 
+def test_a_controller_that_owns_no_table_works_and_cannot_untie_the_records(server: Postgres, shared: Database) -> None:
+    """The roles of docs/journal.md."""
+    shared.store().close()
+    text = (ROOT / "docs/journal.md").read_text()
+    grants = text.partition("```sql\n")[2].partition("```")[0]
+    assert "GRANT" in grants
+    server.psql("DROP ROLE IF EXISTS golive_controller", *filter(None, (line.strip() for line in grants.split(";"))))
+    try:
+        url = server.url.replace("postgres@", "golive_controller@")
+        store = Store(url)
+        lease = Lease.take(store, "sim", beat_s=60)
+        journal = _journal(store, lease)
+        journal.append("note", {}, "run-1")
+        requests.ask(store, "sim", "rollback", "outage", RealClock())
+        requests.taken(store, "sim", [request.id for request in requests.pending(store, "sim")], "run-1")
+        store.keep("sim", b"x")
+        assert Store.holds(url, "sim") and journal.verify() == []
+        for statement in (
+            "UPDATE records SET kind = 'x'",
+            "DELETE FROM records",
+            "TRUNCATE records",
+            "DROP TRIGGER records_keep_rows ON records",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), psycopg.connect(url) as connection:
+                connection.execute(statement)
+        lease.release()
+        store.close()
+    finally:
+        server.psql("DROP OWNED BY golive_controller", "DROP ROLE golive_controller")
+
+
 def test_a_database_that_is_not_there_is_one_sentence(server: Postgres) -> None:
     with pytest.raises(Held, match=r'cannot be used: .*database "nope" does not exist'):
         Store(server.url.replace("/journal?", "/nope?"))
