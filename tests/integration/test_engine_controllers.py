@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,11 +19,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit")]
 
-from engine_world import HOSTS, KILLED, NEW, TIMING, World, back, environment, forked, go  # noqa: E402
+from engine_world import HOSTS, KILLED, NEW, TIMING, World, actions, back, books, environment, forked, go  # noqa: E402
 from golive import engine  # noqa: E402
 from golive.engine import process  # noqa: E402
 from golive.engine.journal import SqlJournal  # noqa: E402
-from golive.errors import Occupied  # noqa: E402
+from golive.errors import GoliveError, Held, Occupied  # noqa: E402
+from golive.runbook import Pace  # noqa: E402
 from tests.support.postgres import Postgres  # noqa: E402
 
 QUICK = replace(TIMING, lease_ttl_s=0.4, lease_beat_s=0.05)
@@ -160,13 +162,9 @@ def test_a_run_on_a_is_seen_and_sent_back_from_b(shared: Callable[..., World]) -
 
 
 def test_a_dead_a_is_rolled_back_from_b_only_with_take_over(shared: Callable[..., World]) -> None:
-    from golive.errors import Held
-
-    world = shared(kill_at=0)
+    world = shared()
     assert _killed_at_record(world, 25)
     timing = replace(QUICK, answer_s=0.5)
-    from engine_world import actions, books
-    from golive.runbook import Pace
 
     def rollback(**given: Any) -> engine.RunState:
         env = environment()
@@ -177,6 +175,65 @@ def test_a_dead_a_is_rolled_back_from_b_only_with_take_over(shared: Callable[...
         rollback()
     assert rollback(take_over=True).outcome == "rolled-back"
     assert all(world.weight(host) == 0 for host in HOSTS)
+
+
+def test_a_server_killed_in_the_middle_of_a_run_that_returns_is_not_noticed(server: Postgres, shared: Callable[..., World]) -> None:
+    world = shared()
+    again = threading.Timer(1.0, server.start)
+
+    def crash(ctx: Any) -> None:
+        server.kill()
+        again.start()
+
+    world.during["installed"] = crash
+    state = go(world)
+    again.join()
+    assert (state.outcome, state.attempts, state.bugs) == ("succeeded", 1, [])
+    _ended_right(world, [10, 50, 100])
+
+
+def test_a_server_that_stays_away_stops_the_run_in_a_sentence_and_the_next_command_ends_it(
+    server: Postgres, shared: Callable[..., World]
+) -> None:
+    world = shared()
+
+    def first() -> None:
+        world.during["watch-50"] = lambda ctx: server.kill()
+        with pytest.raises(GoliveError, match=r"does not answer|could not be refreshed") as caught:
+            go(world, ports={"timing": replace(TIMING, lease_ttl_s=1.5)})
+        assert caught.value.exit_code in (4, 5) and "\n" not in str(caught.value)
+
+    try:
+        assert forked(first) == 0
+    finally:
+        server.start()
+    assert go(world).outcome == "succeeded"
+    _ended_right(world, [10, 50, 100])
+
+
+@pytest.mark.parametrize("verdicts", [{}, {"watch-50": ["FAIL"]}])
+def test_connections_that_are_cut_all_the_time_change_nothing_about_a_run(
+    server: Postgres, shared: Callable[..., World], verdicts: dict[str, list[str]]
+) -> None:
+    """Whatever a commit was doing when its server process was killed, its record stands once or is written again."""
+    world = shared(verdicts=verdicts)
+    stop, cut = threading.Event(), []
+
+    def cutting() -> None:
+        while not stop.wait(0.03):
+            rows = server.psql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'golive'")
+            cut.append(rows[0][0])
+
+    thread = threading.Thread(target=cutting)
+    world.during["base"] = lambda ctx: thread.start()  # a database that does not answer a command's first question is said at once
+    try:
+        state = go(world)
+    finally:
+        stop.set()
+        thread.join()
+    assert (state.outcome, state.attempts, state.bugs) == ("rolled-back" if verdicts else "succeeded", 1, [])
+    assert sum(cut) > 10, "hardly a connection was cut"
+    _ended_right(world, [10, 50, 0] if verdicts else [10, 50, 100])
 
 
 def test_what_a_step_kept_on_a_is_there_for_a_step_on_b(shared: Callable[..., World]) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +342,29 @@ def test_a_silent_holder_on_another_machine_is_replaced_by_hand_only_and_notices
     with pytest.raises(LeaseLost):
         lease.ensure()
     other.release()
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(3600, 0), (-3600, 0), (0, 3600), (0, -3600), (3600, -3600)])
+def test_a_clock_that_jumped_makes_no_live_holder_dead_and_no_dead_one_immortal(
+    store: Store, monkeypatch: pytest.MonkeyPatch, theirs: int, ours: int
+) -> None:
+    class Jumped(RealClock):
+        def __init__(self, seconds: int) -> None:
+            self.seconds = seconds
+
+        def now(self) -> datetime:
+            return super().now() + timedelta(seconds=self.seconds)
+
+    lease = Lease.take(store, "sim", clock=Jumped(theirs), beat_s=0.05, ttl_s=0.8)
+    with monkeypatch.context() as elsewhere:
+        _as_elsewhere(elsewhere)
+        with pytest.raises(Occupied, match="it beat while it was looked at"):
+            Lease.take(store, "sim", clock=Jumped(ours), take_over=True, beat_s=0.1)
+        lease.ensure()
+        lease.abandon()
+        other = Lease.take(store, "sim", clock=Jumped(ours), take_over=True, beat_s=0.1)
+        assert other.token == lease.token + 1
+        other.release()
 
 
 def test_the_beat_is_timed_by_the_clock_that_the_controllers_share(database: Database, store: Store) -> None:

@@ -46,6 +46,7 @@ HARMLESS = [
     "https://10.0.0.1:8443/a, mailto:me@example.net",
     "postgresql://golive@db.example.net:5432/golive",
     "postgresql:///?service=golive",
+    "https://example.net:443?mail=a@b.net",
     "2030-01-01T00:00:00+00:00",
     "user@host: Permission denied (publickey,password).",
     "Authorization: required",
