@@ -521,6 +521,7 @@ def test_an_append_whose_commit_got_no_answer_stands_once(shared: Database, stan
         killed.append(pid)
         shared.raw(f"SELECT pg_terminate_backend({pid})")
         _until(lambda: shared.raw(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == [(0,)])
+        connection.exec_driver_sql("SELECT 'the answer'")  # fails as the answer to the commit would
 
     event.listen(store._engine, "commit", around)
     record = journal.append("note", {"n": 1}, "run-1")
@@ -546,6 +547,8 @@ def test_a_new_token_whose_commit_got_no_answer_is_the_next_one_and_not_taken_fo
             connection.exec_driver_sql("COMMIT")
         killed.append(pid)
         shared.raw(f"SELECT pg_terminate_backend({pid})")
+        _until(lambda: shared.raw(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == [(0,)])
+        connection.exec_driver_sql("SELECT 'the answer'")
 
     event.listen(store._engine, "commit", around)
     assert lease.advance() == 2 and killed
