@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import sqlite3
 import sys
 import threading
@@ -553,6 +554,34 @@ def test_a_new_token_whose_commit_got_no_answer_is_the_next_one_and_not_taken_fo
     event.listen(store._engine, "commit", around)
     assert lease.advance() == 2 and killed
     lease.ensure()
+    lease.release()
+    store.close()
+
+
+def test_a_commit_that_is_still_under_way_when_its_client_is_cut_off_is_waited_for(shared: Database) -> None:
+    store = shared.store()
+    shared.raw(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF NEW.seq = 2 THEN PERFORM pg_sleep(1.5); END IF; RETURN NEW; END $$",
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON records DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+    )
+    lease = Lease.take(store, "sim", beat_s=60)
+    journal = _journal(store, lease)
+    journal.append("note", {"n": 0}, "run-1")
+    tries: list[float] = []
+
+    def cut(connection: sa.Connection) -> None:
+        tries.append(time.monotonic())
+        if len(tries) == 1:
+            line = socket.socket(fileno=os.dup(connection.connection.dbapi_connection.fileno()))
+            threading.Timer(0.3, lambda: (line.shutdown(socket.SHUT_RDWR), line.close())).start()
+
+    event.listen(store._engine, "commit", cut)
+    journal.append("note", {"n": 1}, "run-1")
+    event.remove(store._engine, "commit", cut)
+    assert len(tries) == 2 and tries[1] - tries[0] > 1.0, "the second look came before the first commit had ended"
+    assert [record.data["n"] for record in journal.read()] == [0, 1]
+    assert journal.verify() == []
     lease.release()
     store.close()
 
