@@ -16,6 +16,7 @@ What else the engine reads from an action is set by the decorator :func:`action`
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -171,6 +172,11 @@ class StepContext:
     """Hash of the last record of the journal's chain: stands for everything recorded so far."""
     ensure: Callable[[], None] = lambda: None
     """Raises Occupied when this process no longer holds the environment. The engine calls it before ``apply``, long steps more often."""
+
+    keep: Callable[[bytes], str] = lambda content: hashlib.sha256(content).hexdigest()
+    """Keeps content beside the journal, for a later step of this run on whatever controller; returns its SHA-256, to be noted."""
+    kept: Callable[[str], bytes | None] = lambda sha256: None
+    """What was kept under a SHA-256; None when nothing was."""
 
     def sleep(self, seconds: float) -> None:
         """Waits ``seconds`` of monotonic time. Raises StepStopped as soon as the step is asked to end."""

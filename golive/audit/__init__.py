@@ -1,7 +1,7 @@
 """Whether the journal is still what was written: who signs it, what hosts saw of it, and one file for whoever asks later."""
 
 from golive.audit.examination import Examination, examine
-from golive.audit.export import exported, opened
+from golive.audit.export import exported, opened, words
 from golive.audit.hosts import Kept, kept, leave
 from golive.audit.key import NAMESPACE, key_of, public_key, sign, signed
 
@@ -18,4 +18,5 @@ __all__ = [
     "public_key",
     "sign",
     "signed",
+    "words",
 ]

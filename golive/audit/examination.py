@@ -11,6 +11,7 @@ from golive.audit.hosts import Kept
 from golive.audit.key import signed
 from golive.engine.anchor import message
 from golive.engine.chain import EMPTY, Head, wrong
+from golive.engine.fold import FORGOTTEN
 from golive.engine.ports import Signature
 
 __all__ = ["Examination", "examine"]
@@ -46,7 +47,7 @@ def examine(
     keys: Collection[str],
     hosts: Mapping[str, Kept | str] | None = None,
     heads: Mapping[str, Head] | None = None,
-    signature: Signature | None = None,
+    end: tuple[bytes, Signature] | None = None,
     superseded: Iterable[str] = (),
 ) -> Examination:
     """What can be said of ``rows``.
@@ -57,7 +58,7 @@ def examine(
         keys: public halves that are trusted, of the key that signs now and of earlier ones; without any, the one that all hosts pinned.
         hosts: what hosts keep, or why that is not known; None when they were not asked.
         heads: by place, heads of this journal that were seen elsewhere.
-        signature: one of the last record, kept outside of the records.
+        end: a signature of the last record that is kept outside of the records, and what it has to be of.
         superseded: beginnings of the identities of earlier journals of ``env`` that were given up on purpose.
     """
     last = rows[-1] if rows else None
@@ -79,7 +80,7 @@ def examine(
     strange = [name for name, one in (hosts or {}).items() if isinstance(one, Kept) and one.key and one.key not in keys]
     if strange:
         found.wrong.append(f"{', '.join(strange)} pinned another key than the one that is trusted (an earlier one is named with --key)")
-    _with_signatures(found, env, rows, by_seq, keys, signature)
+    _with_signatures(found, env, rows, by_seq, keys, end)
     return found
 
 
@@ -128,8 +129,13 @@ def _with_hosts(
 
 def _left(found: Examination, rows: Sequence[Any], hosts: Mapping[str, Kept | str]) -> None:
     """A head that the journal says hosts took is still on them."""
-    last = next((_data(row) for row in reversed(rows) if row.kind == "journal.anchored" and _data(row).get("hosts")), None)
-    if last is None:
+    last: dict[str, Any] = {}
+    for row in rows:
+        if row.kind == FORGOTTEN:
+            last = {}  # those hosts are gone
+        elif row.kind == "journal.anchored":
+            last = _data(row) if _data(row).get("hosts") else last
+    if not last:
         return
     answered = [name for name in last["hosts"] if isinstance(hosts.get(name), Kept)]
     lost = [name for name in answered if found.anchors.get(name, 0) < int(last["seq"])]
@@ -140,15 +146,16 @@ def _left(found: Examination, rows: Sequence[Any], hosts: Mapping[str, Kept | st
 
 
 def _with_signatures(
-    found: Examination, env: str, rows: Sequence[Any], by_seq: Mapping[int, str], keys: Collection[str], signature: Signature | None
+    found: Examination, env: str, rows: Sequence[Any], by_seq: Mapping[int, str], keys: Collection[str], end: tuple[bytes, Signature] | None
 ) -> None:
-    claims = [(found.head, signature, "the end")] if signature is not None else []
+    claims = [(found.head, end[0], end[1], "the end")] if end is not None else []
     for row in rows:
         data = _data(row) if row.kind == "journal.signed" else {}
         if data:
             seq = data.get("seq")
             head = Head(seq if isinstance(seq, int) else 0, str(data.get("hash", "")))
-            claims.append((head, Signature(str(data.get("key", "")), str(data.get("signature", ""))), f"record {row.seq}"))
+            claim = Signature(str(data.get("key", "")), str(data.get("signature", "")))
+            claims.append((head, message(env, found.journal, head), claim, f"record {row.seq}"))
     over = next((row for row in reversed(rows) if row.kind == "run.finished"), None)
     if not keys:
         if claims or over is not None:
@@ -156,12 +163,12 @@ def _with_signatures(
                 "the key that signs this journal is not known here, so its signatures cannot be checked; name it with --key"
             )
         return
-    for head, claim, where in claims:
+    for head, text, claim, where in claims:
         if by_seq.get(head.seq) != head.hash:
             found.wrong.append(f"the signature of {where} is one of a record {head.seq} that is not in this journal")
         elif claim.key not in keys:
             found.wrong.append(f"the signature of {where} is by another key than the one that is trusted")
-        elif not signed(message(env, found.journal, head), claim.text, claim.key):
+        elif not signed(text, claim.text, claim.key):
             found.wrong.append(f"the signature of {where} does not fit record {head.seq}")
         else:
             found.signed_to, found.key = max(found.signed_to, head.seq), claim.key

@@ -10,12 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from golive.engine.anchor import message
 from golive.engine.chain import EMPTY, FIELDS, Head, canonical
 from golive.engine.ports import Signature
 from golive.errors import BadInput, GoliveError
 
-__all__ = ["Exported", "exported", "opened"]
+__all__ = ["Exported", "exported", "opened", "words"]
 
 _COLUMNS = (*FIELDS, "hash")
 _KIND = "dwcp-journal"
@@ -29,11 +28,18 @@ class Exported:
     journal: str = ""
     rows: list[Any] = field(default_factory=list)
     head: Head = EMPTY
+    at: str = ""
+    """When it was exported, RFC 3339; signed as well."""
     signature: Signature | None = None
     wrong: list[str] = field(default_factory=list)
 
 
-def exported(path: Path, env: str, rows: Iterable[Any], sign: Callable[[bytes], Signature]) -> tuple[Head, str]:
+def words(env: str, journal: str, head: Head, at: str) -> bytes:
+    """What is signed of an export: other words than a run's end is signed with, so that no such signature makes a cut file look whole."""
+    return canonical({"env": env, "journal": journal, "seq": head.seq, "hash": head.hash, "exported": at}).encode()
+
+
+def exported(path: Path, env: str, rows: Iterable[Any], at: str, sign: Callable[[bytes], Signature]) -> tuple[Head, str]:
     """``path`` holds all ``rows``, the head, and a signature of it when the key is at hand; returns the head and why it is not signed.
 
     Line by line JSON: what it is, the records with ``data`` as the text that was hashed, the end. Raises BadInput when that cannot be
@@ -45,13 +51,13 @@ def exported(path: Path, env: str, rows: Iterable[Any], sign: Callable[[bytes], 
     head, journal = Head(every[-1].seq, every[-1].hash), every[0].hash
     unsigned, signature = "", None
     try:
-        signature = sign(message(env, journal, head))
+        signature = sign(words(env, journal, head, at))
     except GoliveError as error:
         unsigned = str(error)
     lines = [canonical({"schema": 1, "kind": _KIND, "env": env, "journal": journal})]
     lines += [canonical({name: getattr(row, name) for name in _COLUMNS}) for row in every]
     told = {"key": signature.key, "signature": signature.text} if signature else None
-    lines.append(canonical({"end": True, "records": len(every), "head": {"seq": head.seq, "hash": head.hash}, "signature": told}))
+    lines.append(canonical({"end": True, "records": len(every), "head": {"seq": head.seq, "hash": head.hash}, "at": at, "signature": told}))
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -109,9 +115,10 @@ def _take(found: Exported, data: dict[str, Any]) -> bool:
             raise ValueError
         found.rows.append(SimpleNamespace(**data))
         return False
-    if set(data) != {"end", "records", "head", "signature"} or data["end"] is not True:
+    if set(data) != {"end", "records", "head", "at", "signature"} or data["end"] is not True:
         raise ValueError
     found.head = Head(int(data["head"]["seq"]), str(data["head"]["hash"]))
+    found.at = str(data["at"])
     if data["signature"] is not None:
         found.signature = Signature(str(data["signature"]["key"]), str(data["signature"]["signature"]))
     last = Head(found.rows[-1].seq, found.rows[-1].hash) if found.rows else EMPTY

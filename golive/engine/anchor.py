@@ -38,11 +38,11 @@ def closed(live: Live) -> None:
         return
     with contextlib.suppress(GoliveError):
         _sign(live)
-        for attempt in range(live.ports.timing.anchor_attempts):
-            if attempt:
-                live.clock.sleep(live.ports.timing.retry_s, lambda: bool(live.signal))
-            if (live.signal and attempt) or not _leave(live, look=False):
+        end = time.monotonic() + live.ports.timing.anchor_s
+        for _ in range(live.ports.timing.anchor_attempts):
+            if not _leave(live, look=False) or live.signal or time.monotonic() > end:
                 return
+            live.clock.sleep(live.ports.timing.retry_s, lambda: bool(live.signal))
 
 
 def _sign(live: Live) -> None:

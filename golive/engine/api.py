@@ -284,8 +284,10 @@ def _resume(live: Live) -> None:
 
 def _say_takeover(live: Live) -> None:
     """Every takeover stands in the journal, also one whose process died before it could say so."""
+    # What still runs on a machine that is not this one cannot be ended from here: it is said, and hosts refuse its token.
+    left = [f"pid {process.pid} ({process.what}) on {process.host}" for process in live.state.left if process.alive is None]
     for takeover in live.lease.taken_over:
-        live.append("lease.taken-over", takeover)
+        live.append("lease.taken-over", {**takeover, "left": left})
     if live.lease.taken_over:
         live.lease.journaled()
 

@@ -26,7 +26,7 @@ _SHAPES = {
     "a Vault token": r"\bhv[sbr]\.[A-Za-z0-9_-]{24}",
     "a PyPI token": r"\bpypi-AgE[A-Za-z0-9_-]{20}",
     "a JSON web token": r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-    "a URL with a password": r"\b[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s/:@?#\"']{0,100}:[^\s/@\"']{1,200}@",
+    "a URL with a password": r"\b[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s/:@?#\"']{0,100}:[^\s/@?#\"']{1,200}@",
     "an authorization": r"(?i)\bauthorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|token|digest|negotiate|aws4-hmac-sha256)\s+[^\s\"']{6,}",
     "a secret of the environment": r"\b(?:[A-Z0-9]+_)*(?:PGPASSWORD|PASSWORD|PASSWD|SECRET|SECRET_ACCESS_KEY|API_KEY|TOKEN)=[^\s\"']{4,}",
 }

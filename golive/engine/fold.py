@@ -150,6 +150,12 @@ class RunState:
     incidents: list[JSON] = field(default_factory=list)
     """What people have to see to now: ``key``, ``kind``, ``since``, ``what``."""
     notices: list[JSON] = field(default_factory=list)
+    signed: bool = False
+    """The journal was signed after the run was over."""
+    unsigned: str = ""
+    """Why it could not be; empty when it was, or nothing signs here."""
+    anchored: JSON | None = None
+    """``seq``, ``hosts`` and ``missed``: where the journal's head was last left."""
     attempts: int = 0
     """How many processes have worked on this run."""
     token: int = 0
@@ -401,6 +407,18 @@ def _process_ended(state: RunState, record: Record) -> None:
     state.processes = [entry for entry in state.processes if (entry["host"], entry["pid"], entry["start"]) != gone]
 
 
+def _journal_signed(state: RunState, record: Record) -> None:
+    state.signed, state.unsigned = True, ""
+
+
+def _journal_unsigned(state: RunState, record: Record) -> None:
+    state.unsigned = str(record.data.get("why") or "no one said why")
+
+
+def _journal_anchored(state: RunState, record: Record) -> None:
+    state.anchored = {key: record.data.get(key) for key in ("seq", "hosts", "missed")}
+
+
 _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     **fold_asked.CHANGES,
     "run.started": _run_started,
@@ -429,4 +447,7 @@ _CHANGES: dict[str, Callable[[RunState, Record], None]] = {
     "host.set-aside": lambda state, record: state.aside.update({str(record.data.get("host")): {**record.data, "at": record.at}}),
     "process.started": _process_started,
     "process.ended": _process_ended,
+    "journal.signed": _journal_signed,
+    "journal.unsigned": _journal_unsigned,
+    "journal.anchored": _journal_anchored,
 }

@@ -48,8 +48,8 @@ def held(environment: Environment, ports: Ports, take_over: bool) -> Iterator[tu
             if wrong:
                 raise Held(
                     f"The journal of environment {environment.name} is not what was written: {wrong[0]}"
-                    f"{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. Nothing was changed; look at `./inv journal.verify`, "
-                    f"`./inv status` and the hosts, and move {store.name} away to begin a new one."
+                    f"{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. Nothing was changed; "
+                    f"`./inv journal.verify --env {environment.name}` says all of it, docs/journal.md how to put it right."
                 )
             yield store, lease, journal
         finally:

@@ -249,7 +249,7 @@ def _silent(store: Store, env: str, found: Holder, clock: Clock, quiet_s: float,
 def _occupied(env: str, found: Holder, why: str = "") -> Occupied:
     if not found.alive and not why:
         why = (
-            f"It is not on this machine; when it is dead for certain, repeat the command with --take-over, which looks on for "
+            f"It is not on this machine; when it is dead for certain, `./inv golive --env {env} --take-over` (or rollback) looks on for "
             f"{found.ttl_s:.0f} s and takes the environment from a holder that stays silent."
         )
     return Occupied(f"Environment {env} is held by {found.sentence}. Watch it with `./inv status --env {env}`. {why}".rstrip())

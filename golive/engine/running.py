@@ -165,6 +165,8 @@ class Live:
             ended=ended,
             head=lambda: self.journal.head().hash,
             ensure=self.lease.ensure,
+            keep=lambda content: self.store.keep(self.name, content),
+            kept=lambda sha256: self.store.kept(self.name, sha256),
         )
         return context, closed.set
 

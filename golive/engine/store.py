@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,21 +112,27 @@ class Store:
             return clock.now().timestamp()
         return float(connection.execute(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
 
-    def keep(self, env: str, sha256: str, content: bytes) -> None:
-        """``content`` stands under its digest for every controller that shares the database."""
-        same = (kept.c.env == env, kept.c.sha256 == sha256)
+    def keep(self, env: str, content: bytes) -> str:
+        """``content`` stands beside the journal for every controller that shares it; returns its SHA-256, by which it is found."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        row = {"env": env, "sha256": sha256, "content": zlib.compress(content)}
 
         def work(connection: sa.Connection) -> None:
-            if connection.execute(sa.select(kept.c.sha256).where(*same)).first() is None:
-                connection.execute(sa.insert(kept).values(env=env, sha256=sha256, content=content))
+            if connection.execute(sa.select(kept.c.sha256).where(kept.c.env == env, kept.c.sha256 == sha256)).first() is None:
+                connection.execute(sa.insert(kept).values(**row))
 
         self.write(work)
+        return sha256
 
     def kept(self, env: str, sha256: str) -> bytes | None:
-        """What was kept under ``sha256``; None when nothing was."""
+        """What was kept under ``sha256``; None when nothing was, or it was changed."""
         query = sa.select(kept.c.content).where(kept.c.env == env, kept.c.sha256 == sha256)
         found = self.read(lambda connection: connection.execute(query).scalar())
-        return None if found is None else bytes(found)
+        try:
+            content = zlib.decompress(found) if found is not None else None
+        except zlib.error:
+            return None
+        return content if content is not None and hashlib.sha256(content).hexdigest() == sha256 else None
 
     def close(self) -> None:
         self._engine.dispose()

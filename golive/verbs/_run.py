@@ -47,7 +47,7 @@ def shown(env: Environment, *, quiet: bool) -> AbstractContextManager[Tell]:
 
 def ended(env: Environment, state: RunState) -> Result:
     """The result of a verb that left the environment's run in ``state``."""
-    text = sentence(env, state)
+    text = sentence(env, state) + _unsealed(env, state)
     if state.aside:
         text += f" NOT on {', '.join(sorted(state.aside))}: set aside within the failure budget; `./inv status --env {env.name}` says why."
     try:
@@ -57,6 +57,17 @@ def ended(env: Environment, state: RunState) -> Result:
         data = {"schema": 1, "env": env.name, "run": state.run, "outcome": state.outcome, "release": state.release}
         text += f" (Its hosts could not be asked: {error})"
     return Result(data, text, engine.exit_code(state))
+
+
+def _unsealed(env: Environment, state: RunState) -> str:
+    """What the journal of a run that is over lacks: a signature, or a host that holds its head."""
+    if state.open or state.run is None:
+        return ""
+    again = f"`./inv journal.anchor --env {env.name}` tries again."
+    missed = (state.anchored or {}).get("missed") or {}
+    said = f" Its journal is NOT signed: {state.unsigned.rstrip('.')}." if state.unsigned else ""
+    said += f" The journal's head could not be left on {', '.join(sorted(missed))}." if missed else ""
+    return f"{said} {again}" if said else ""
 
 
 def sentence(env: Environment, state: RunState) -> str:

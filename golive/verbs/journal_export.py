@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from golive import audit, engine
@@ -21,7 +22,8 @@ def journal_export(env: Environment, *, out: str = "") -> Result:
         raise BadInput(f"No run was ever started in {env.name}; there is no journal to export.")
     rows = engine.open_journal(env).rows()
     path = Path(out) if out else env.state / f"journal-{env.name}-{len(rows):06d}.jsonl"
-    head, unsigned = audit.exported(path, env.name, rows, lambda message: audit.sign(env, message))
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    head, unsigned = audit.exported(path, env.name, rows, at, lambda message: audit.sign(env, message))
     data = {"schema": 1, "env": env.name, "file": str(path), "records": len(rows), "head": {"seq": head.seq, "hash": head.hash}}
     text = f"{path}: {len(rows)} records of {env.name}, up to {head.seq}:{head.hash}. Check it with `./inv journal.verify --file {path}`."
     if unsigned:

@@ -63,13 +63,17 @@ def journal_file_verify(*, file: str, key: str = "", anchor: str = "") -> Result
 
 def _of_file(path: Path, keys: list[str], heads: dict[str, Head], env: str) -> Result:
     opened = audit.opened(path)
-    found = audit.examine(env or opened.env, opened.rows, keys=keys, heads=heads, signature=opened.signature)
+    end = None
+    if opened.signature is not None:
+        end = (audit.words(opened.env, opened.journal, opened.head, opened.at), opened.signature)
+    found = audit.examine(env or opened.env, opened.rows, keys=keys, heads=heads, end=end)
     found.wrong = opened.wrong + found.wrong
     if opened.journal != found.journal:
         found.wrong.append("the file names another first record than the one that it holds")
     if found.signed_to == found.head.seq and found.records:
         # A signature of the very end leaves nothing to cut; without one, only a head that was seen elsewhere shows a cut.
         found.unknown = [line for line in found.unknown if not line.startswith("nothing that was seen")]
+        found.notes.append(f"it says how the journal stood on {opened.at}; what came later, and a head of it, is asked of the environment")
     return _result(found, opened.env, str(path), None)
 
 

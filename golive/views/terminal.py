@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
+from golive.views.custody import KINDS, custody
 from golive.views.view import version_of
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ class Screen:
         if kind == "run.finished":
             self.outcome, self.until = str(data.get("outcome")), None
             return f"run ended: {self.outcome}"
+        if kind in KINDS and (kind != "journal.anchored" or data.get("missed")):
+            return custody(kind, data)
         if kind == "bug":
             return f"error of the toolkit in {where}: {data.get('error')}"
         return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from golive.engine.fold import RunState, fold
+from golive.views.custody import KINDS, custody
 
 __all__ = ["Event", "Gate", "JournalLine", "RunView", "Shift", "run_view", "seconds_between", "version_of"]
 
@@ -299,4 +301,5 @@ _TOLD: dict[str, Callable[[JSON], str]] = {
     "rollback.finished": lambda d: "rollback done" + (f"; left: {'; '.join(map(str, d['left']))}" if d.get("left") else ""),
     "fenced": lambda d: f"hosts fenced with token {d.get('token')}" + (f"; silent: {', '.join(d['silent'])}" if d.get("silent") else ""),
     "leftovers.ended": lambda d: f"ended what a dead process left: {', '.join(map(str, d.get('what') or []))}",
+    **{kind: partial(custody, kind) for kind in KINDS},
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -343,6 +345,29 @@ def test_a_silent_holder_on_another_machine_is_replaced_by_hand_only_and_notices
     other.release()
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [(3600, 0), (-3600, 0), (0, 3600), (0, -3600), (3600, -3600)])
+def test_a_clock_that_jumped_makes_no_live_holder_dead_and_no_dead_one_immortal(
+    store: Store, monkeypatch: pytest.MonkeyPatch, theirs: int, ours: int
+) -> None:
+    class Jumped(RealClock):
+        def __init__(self, seconds: int) -> None:
+            self.seconds = seconds
+
+        def now(self) -> datetime:
+            return super().now() + timedelta(seconds=self.seconds)
+
+    lease = Lease.take(store, "sim", clock=Jumped(theirs), beat_s=0.05, ttl_s=0.8)
+    with monkeypatch.context() as elsewhere:
+        _as_elsewhere(elsewhere)
+        with pytest.raises(Occupied, match="it beat while it was looked at"):
+            Lease.take(store, "sim", clock=Jumped(ours), take_over=True, beat_s=0.1)
+        lease.ensure()
+        lease.abandon()
+        other = Lease.take(store, "sim", clock=Jumped(ours), take_over=True, beat_s=0.1)
+        assert other.token == lease.token + 1
+        other.release()
+
+
 def test_the_beat_is_timed_by_the_clock_that_the_controllers_share(database: Database, store: Store) -> None:
     clock = FakeClock()
     clock.jump(3600)
@@ -427,12 +452,15 @@ def test_in_a_shared_database_one_environments_journal_is_not_anothers(shared: D
     store.close()
 
 
-def test_content_is_kept_once_for_everyone(database: Database, store: Store) -> None:
-    for _ in range(2):
-        store.keep("sim", "a" * 64, b"\x00\xff" * 1000)
+def test_content_is_kept_once_for_everyone_and_a_changed_one_is_none(database: Database, store: Store) -> None:
+    content = b"\x00\xff" * 1000
+    digest = store.keep("sim", content)
+    assert store.keep("sim", content) == digest
     other = database.store()
-    assert other.kept("sim", "a" * 64) == b"\x00\xff" * 1000
-    assert other.kept("sim", "b" * 64) is None and other.kept("other", "a" * 64) is None
+    assert other.kept("sim", digest) == content
+    assert other.kept("sim", "b" * 64) is None and other.kept("other", digest) is None
+    database.raw("UPDATE kept SET sha256 = 'c'")
+    assert other.kept("sim", "c") is None
     other.close()
 
 
@@ -494,6 +522,7 @@ def test_an_append_whose_commit_got_no_answer_stands_once(shared: Database, stan
         killed.append(pid)
         shared.raw(f"SELECT pg_terminate_backend({pid})")
         _until(lambda: shared.raw(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == [(0,)])
+        connection.exec_driver_sql("SELECT 'the answer'")  # fails as the answer to the commit would
 
     event.listen(store._engine, "commit", around)
     record = journal.append("note", {"n": 1}, "run-1")
@@ -519,10 +548,40 @@ def test_a_new_token_whose_commit_got_no_answer_is_the_next_one_and_not_taken_fo
             connection.exec_driver_sql("COMMIT")
         killed.append(pid)
         shared.raw(f"SELECT pg_terminate_backend({pid})")
+        _until(lambda: shared.raw(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == [(0,)])
+        connection.exec_driver_sql("SELECT 'the answer'")
 
     event.listen(store._engine, "commit", around)
     assert lease.advance() == 2 and killed
     lease.ensure()
+    lease.release()
+    store.close()
+
+
+def test_a_commit_that_is_still_under_way_when_its_client_is_cut_off_is_waited_for(shared: Database) -> None:
+    store = shared.store()
+    shared.raw(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF NEW.seq = 2 THEN PERFORM pg_sleep(1.5); END IF; RETURN NEW; END $$",
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON records DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+    )
+    lease = Lease.take(store, "sim", beat_s=60)
+    journal = _journal(store, lease)
+    journal.append("note", {"n": 0}, "run-1")
+    tries: list[float] = []
+
+    def cut(connection: sa.Connection) -> None:
+        tries.append(time.monotonic())
+        if len(tries) == 1:
+            line = socket.socket(fileno=os.dup(connection.connection.dbapi_connection.fileno()))
+            threading.Timer(0.3, lambda: (line.shutdown(socket.SHUT_RDWR), line.close())).start()
+
+    event.listen(store._engine, "commit", cut)
+    journal.append("note", {"n": 1}, "run-1")
+    event.remove(store._engine, "commit", cut)
+    assert len(tries) == 2 and tries[1] - tries[0] > 1.0, "the second look came before the first commit had ended"
+    assert [record.data["n"] for record in journal.read()] == [0, 1]
+    assert journal.verify() == []
     lease.release()
     store.close()
 
@@ -537,6 +596,37 @@ def test_records_are_on_the_servers_disk_whatever_its_default_is(server: Postgre
         store.close()
     finally:
         server.psql("ALTER DATABASE journal RESET synchronous_commit")
+
+
+def test_a_controller_that_owns_no_table_works_and_cannot_untie_the_records(server: Postgres, shared: Database) -> None:
+    """The roles of docs/journal.md."""
+    shared.store().close()
+    text = (ROOT / "docs/journal.md").read_text()
+    grants = text.partition("```sql\n")[2].partition("```")[0]
+    assert "GRANT" in grants
+    server.psql("DROP ROLE IF EXISTS golive_controller", *filter(None, (line.strip() for line in grants.split(";"))))
+    try:
+        url = server.url.replace("postgres@", "golive_controller@")
+        store = Store(url)
+        lease = Lease.take(store, "sim", beat_s=60)
+        journal = _journal(store, lease)
+        journal.append("note", {}, "run-1")
+        requests.ask(store, "sim", "rollback", "outage", RealClock())
+        requests.taken(store, "sim", [request.id for request in requests.pending(store, "sim")], "run-1")
+        store.keep("sim", b"x")
+        assert Store.holds(url, "sim") and journal.verify() == []
+        for statement in (
+            "UPDATE records SET kind = 'x'",
+            "DELETE FROM records",
+            "TRUNCATE records",
+            "DROP TRIGGER records_keep_rows ON records",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), psycopg.connect(url) as connection:
+                connection.execute(statement)
+        lease.release()
+        store.close()
+    finally:
+        server.psql("DROP OWNED BY golive_controller", "DROP ROLE golive_controller")
 
 
 def test_a_database_that_is_not_there_is_one_sentence(server: Postgres) -> None:
