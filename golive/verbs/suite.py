@@ -90,7 +90,11 @@ def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
         raise BadInput(f"There is no suite {name!r}; known are {', '.join(SUITES)}.")
     if sanitize and name != "core":
         raise BadInput("--sanitize is for --suite core: the rest is not compiled.")
-    needed = {"podman": "podman", "openssl": "openssl", "mmdebstrap": "mmdebstrap"} if name == "prodlike" else {"gcc": "gcc"} | (_SANITIZERS if sanitize else {}) | (_LINK if name == "datapath" else {})
+    needed = (
+        {"podman": "podman", "openssl": "openssl", "mmdebstrap": "mmdebstrap"}
+        if name == "prodlike"
+        else {"gcc": "gcc"} | (_SANITIZERS if sanitize else {}) | (_LINK if name == "datapath" else {})
+    )
     missing = [tool for tool in needed if shutil.which(tool) is None]
     if missing:
         packages = " ".join(needed[tool] for tool in missing)
