@@ -157,13 +157,13 @@ class Owner:
     def settings(self) -> None:
         """``environment.yaml``, variables and secrets, as the owner of small machines writes them; and a plan that takes minutes."""
         path = self.inventory / "environment.yaml"
-        own = {"first_incumbent": "2.9.0", "agent_cpus": "0-1", "agent_memory_max": "512M", "load_rate_per_s": 10, "hosts_at_once": 2}
+        own = {"first_incumbent": "2.9.0", "agent_cpus": "0-1", "agent_memory_max": "512M", "load_rate_per_s": 25, "hosts_at_once": 2}
         own |= {"vault_password_command": f"cat {self.work / 'vault-password'}"}
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **own}, sort_keys=False))
         (self.inventory / "vars.yaml").write_text(
             "dwcp_monitoring_latency_p99_s: 2\ndwcp_monitoring_timeout_s: 4\ndwcp_monitoring_load_interval_s: 4\n"
             "dwcp_monitoring_absent_s: 20\n"
-            "dwcp_agent_load_sessions: 40\ndwcp_monitoring_receiver: pager\n"
+            "dwcp_agent_load_sessions: 100\ndwcp_monitoring_receiver: pager\n"
         )
         (self.work / "vault-password").write_text("not on any command line\n")
         receiver = {"name": "pager", "webhook_configs": [{"url": f"https://127.0.0.1:1/{SECRET}"}]}
@@ -227,7 +227,7 @@ def short_plan(path: Path) -> None:
             if step["uses"] == "gate.metrics":
                 step["with"], step["on"] = watched, hold
             if step["uses"] == "baseline.freeze":
-                step["with"] = {"for": "10s"}
+                step["with"] = {"for": "15s"}
         kept.append(stage)
     path.write_text(yaml.safe_dump({**book, "stages": kept}, sort_keys=False))
 

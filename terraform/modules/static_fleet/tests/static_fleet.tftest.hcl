@@ -27,6 +27,26 @@ run "machines_pass_through_and_an_unreachable_one_does_not_fail" {
   }
 }
 
+run "a_bastion_and_labels_pass_through_and_the_machine_is_looked_at_through_it" {
+  command = apply
+
+  variables {
+    hosts = [
+      { name = "ops", site = "fra", address = "192.0.2.10", role = "ops", host_key = "ssh-ed25519 AAAB", labels = { canary = "true" }, cache = true,
+      bastion = { name = "jump", address = "jump.example.net", ssh_user = "hop", ssh_port = 2222, host_key = "ssh-ed25519 AAAC" } },
+    ]
+  }
+
+  assert {
+    condition     = dwcp_static_host.this["ops"].bastion == "hop@jump.example.net:2222 ssh-ed25519 AAAC"
+    error_message = "the provider is told whom to go through, and by which key"
+  }
+  assert {
+    condition     = output.hosts[0].bastion.name == "jump" && output.hosts[0].labels.canary == "true" && output.hosts[0].cache
+    error_message = "what is written about a machine is what the fleet gets"
+  }
+}
+
 run "an_empty_list_is_refused" {
   command = plan
 
