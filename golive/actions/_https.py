@@ -9,6 +9,7 @@ import httpx
 
 from golive.environment import Environment
 from golive.errors import Unreachable
+from golive.fleet.port import stand_in
 from golive.gates.adapters import operator_tls
 
 __all__ = ["client", "get"]
@@ -20,6 +21,11 @@ def client(env: Environment, *, timeout_s: float = 5) -> Iterator[httpx.Client]:
 
     Raises Unprepared, naming the directory, when the certificate is missing or cannot be used.
     """
+    hosts = stand_in(env)
+    if hosts is not None:
+        with hosts.web(timeout_s) as opened:
+            yield opened
+        return
     with httpx.Client(verify=operator_tls(env.state / "pki"), timeout=timeout_s, trust_env=False) as opened:
         yield opened
 

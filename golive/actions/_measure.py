@@ -10,12 +10,15 @@ from contextlib import ExitStack, contextmanager
 from golive.actions.port import StepContext
 from golive.errors import Held
 from golive.fleet.cpus import parse_cpus
+from golive.fleet.model import Fleet
+from golive.fleet.port import stand_in
 from golive.gates.adapters import LoadClient, Prometheus, operator_tls
 from golive.gates.collect import Collector
+from golive.gates.metrics import Metrics, Requests
 from golive.gates.samples import Samples
 from golive.gates.spec import GatePolicy
 
-__all__ = ["collector", "frozen_baseline"]
+__all__ = ["collector", "frozen_baseline", "metrics"]
 
 
 @contextmanager
@@ -31,13 +34,8 @@ def collector(
 ) -> Iterator[Collector]:
     """A collector over the whole fleet, its connections closed afterwards."""
     fleet = ctx.fleet()
-    tls = operator_tls(ctx.env.state / "pki")
     with ExitStack() as stack:
-        prometheus = Prometheus(fleet.ops.address, tls)
-        stack.callback(prometheus.close)
-        clients = [LoadClient(host.name, host.address, tls) for host in fleet.loads]
-        for opened in clients:
-            stack.callback(opened.close)
+        prometheus, clients = _sources(ctx, fleet, stack)
         yield Collector(
             prometheus,
             clients,
@@ -50,6 +48,28 @@ def collector(
             baseline=baseline,
             histogram=histogram,
         )
+
+
+def metrics(ctx: StepContext, fleet: Fleet, stack: ExitStack) -> Metrics:
+    """What Prometheus on ops scraped, asked until ``stack`` is closed."""
+    hosts = stand_in(ctx.env)
+    if hosts is not None:
+        return hosts.metrics()
+    prometheus = Prometheus(fleet.ops.address, operator_tls(ctx.env.state / "pki"))
+    stack.callback(prometheus.close)
+    return prometheus
+
+
+def _sources(ctx: StepContext, fleet: Fleet, stack: ExitStack) -> tuple[Metrics, list[Requests]]:
+    hosts = stand_in(ctx.env)
+    if hosts is not None:
+        return hosts.metrics(), [hosts.requests(host) for host in fleet.loads]
+    tls, clients = operator_tls(ctx.env.state / "pki"), list[Requests]()
+    for host in fleet.loads:
+        opened = LoadClient(host.name, host.address, tls)
+        stack.callback(opened.close)
+        clients.append(opened)
+    return metrics(ctx, fleet, stack), clients
 
 
 def frozen_baseline(ctx: StepContext) -> Samples:

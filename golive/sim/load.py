@@ -1,0 +1,270 @@
+"""What load clients and Prometheus would have seen: made up from a seed, by what gateways and agents really did at each moment.
+
+Request k of a client is due at k / rate, so that the same world gives the same requests to whoever asks, however often a controller died.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from golive.fleet.model import Host
+from golive.gates.metrics import Page, Track
+from golive.gates.window import NoData, Reason, Series
+from golive.sim.machine import agent_at, lives
+from golive.sim.world import World
+
+__all__ = ["SimMetrics", "SimRequests", "alerts", "rate", "requests", "targets"]
+
+_KEPT_S = 420.0
+_BLOCK = 512
+_OPS = (("put-small", 0.70, 0.003), ("put-medium", 0.25, 0.005), ("transfer", 0.05, 0.015))
+_CONTROL = 0.1
+"""Share of the requests on the control lane: the incumbent's, whatever the weight."""
+_SCRAPE_S = 3.0
+_ALERT_S = 30.0
+_TOTAL_PER_S = 360.0
+
+
+def rate(world: World) -> float:
+    """Requests per second of one client: all of them together stay the same, however many sites there are."""
+    return _TOTAL_PER_S / len(world.fleet.loads)
+
+
+def _origin(world: World, client: Host) -> float | None:
+    """When the client was started; None while it does not run."""
+    for name, unit in world.host(client.name).ledger.read().units.items():
+        if name.startswith("dwcp-load@") and unit.on:
+            return unit.since
+    return None
+
+
+class SimRequests:
+    """`golive.gates.metrics.Requests` of one client."""
+
+    def __init__(self, world: World, client: Host) -> None:
+        self.name = client.name
+        self._world = world
+        self._client = client
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def after(self, seq: int) -> Page | NoData:
+        world, source = self._world, f"Load client on {self.name}"
+        host = world.host(self.name)
+        if host.condition.cut or host.condition.hangs:
+            world.clock.advance(5.0)
+            return NoData(source, Reason.TIMEOUT, "simulated")
+        begun = _origin(world, self._client)
+        if begun is None:
+            return NoData(source, Reason.UNREACHABLE, "Connection refused")
+        now, per_s = world.clock.world(), rate(world)
+        last = int((now - begun) * per_s)
+        first = max(seq + 1, last - int(_KEPT_S * per_s), 1)
+        rows = requests(world, self._client, begun, first, last)
+        return Page(f"{self.name}-{host.ledger.boots}-{begun:.3f}", last, rows)
+
+
+def requests(world: World, client: Host, begun: float, first: int, last: int) -> list[tuple[int, float, str, str, str, float]]:
+    """Requests ``first`` to ``last`` of a client that was started at ``begun``, as a load client keeps them."""
+    if last < first:
+        return []
+    drawn = [_block(world, client.name, block) for block in range(first // _BLOCK, last // _BLOCK + 1)]
+    op, spread, dice, bucket = (np.concatenate([part[column] for part in drawn]) for column in range(4))
+    cut = slice(first - first // _BLOCK * _BLOCK, first - first // _BLOCK * _BLOCK + last - first + 1)
+    op, spread, dice, bucket = op[cut].astype(int), spread[cut], dice[cut], bucket[cut]
+    due = begun + np.arange(first, last + 1) / rate(world)
+    release, failing, wrong, slower = _answered(world, client.site, due, bucket)
+    median = np.array([value for _, _, value in _OPS])[op]
+    latency = median * np.exp(spread) * slower
+    nobody = release == "none"
+    result = np.where(nobody | (dice < failing), "error", np.where((dice >= failing) & (dice < failing + wrong), "corrupt", "ok"))
+    names = np.array([name for name, _, _ in _OPS])[op]
+    columns = (np.arange(first, last + 1), due, release, names, result, latency)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _block(world: World, client: str, number: int) -> tuple[Any, Any, Any, Any]:
+    rng = np.random.default_rng((zlib.crc32(client.encode()), number))
+    op = rng.choice(len(_OPS), _BLOCK, p=[share for _, share, _ in _OPS])
+    sigma = np.where(rng.random(_BLOCK) < 1 / 12, 0.7, 0.3)
+    return op, rng.normal(0, 1, _BLOCK) * sigma, rng.random(_BLOCK), rng.random(_BLOCK) * (100 / (1 - _CONTROL))
+
+
+def _answered(world: World, site: str, due: Any, bucket: Any) -> tuple[Any, Any, Any, Any]:
+    """Who answered each request, how likely it failed or was corrupted, and how much slower it was, by what was true when it was due."""
+    gateway = next(host for host in world.fleet.gateways if host.site == site)
+    ledger = world.host(gateway.name).ledger.read()
+    moments = [moment for moment, _ in ledger.weights]
+    index = np.searchsorted(np.array(moments), due, side="right") - 1
+    shares = np.array([-1 if share is None else share for _, share in ledger.weights] or [-1])
+    to_b = np.where(index >= 0, shares[np.maximum(index, 0)], -1)
+    control = bucket >= 100
+    runs = {slot: _runs(world, site, slot) for slot in "ab"}
+    lane = _lane(ledger, due)
+    slot_b = np.where(control, lane == "b", bucket < to_b)
+    release = np.full(len(due), "none", dtype=object)
+    failing, wrong, slower = (np.full(len(due), value) for value in (0.0002, 0.0, 1.0))
+    for slot, mine in (("a", ~slot_b), ("b", slot_b)):
+        for name, spans in runs[slot].items():
+            defect = world.defect(name)
+            for begin, end in spans:
+                here = mine & (to_b >= 0) & (due >= begin) & (due < end)
+                release[here] = name
+                failing[here] = max(0.0002, float(defect.get("errors", 0.0)))
+                wrong[here] = float(defect.get("corrupt", 0.0))
+                slower[here] = 1.0 + float(defect.get("latency", 0.0))
+    return release, failing, wrong, slower
+
+
+def _lane(ledger: Any, due: Any) -> Any:
+    """Which slot the control lane led to at each moment; where it leads nowhere of its own, the one with the greater share."""
+    changes = [(e["t"], e["value"]) for e in ledger.events if e["do"] == "map" and e["map"] == "slots.map" and e["key"] == "control"]
+    at = np.array([moment for moment, _ in changes])
+    index = np.searchsorted(at, due, side="right") - 1
+    values = np.array([value.removeprefix("slot_") for _, value in changes] or ["none"], dtype=object)
+    lane = np.where(index >= 0, values[np.maximum(index, 0)], "none")
+    heavier = np.where(np.array([(ledger.weight_at(moment) or 0) >= 50 for moment in due[:1]]).any(), "b", "a")
+    return np.where(lane == "none", heavier, lane)
+
+
+def _runs(world: World, site: str, slot: str) -> dict[str, list[tuple[float, float]]]:
+    """By release: when any agent of the site answered for it in ``slot``."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for server in world.servers(site):
+        host = world.host(server.name)
+        for unit, spans in host.ledger.read().spans.items():
+            release = unit.partition("@")[2].removesuffix(".service")
+            file = host.places.slot_file(release)
+            if not unit.startswith("dwcp-agent@") or not file.exists() or file.read_text(encoding="utf-8").strip()[-1:] != slot:
+                continue
+            after = world.defect(release).get("crash_after_s")
+            for begin, end in spans:
+                dead = float("inf") if after is None else begin + float(after)
+                found.setdefault(release, []).append((begin, min(dead, end if end is not None else float("inf"))))
+    return {release: _joined(spans) for release, spans in found.items()}
+
+
+def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Overlapping spans as one: it is enough that one server of a slot is there."""
+    joined: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def targets(world: World) -> list[dict[str, Any]]:
+    """What Prometheus was told to scrape as ``agent``."""
+    import json
+
+    path = world.host(world.fleet.ops.name).root / "var/lib/dwcp/targets/agent.json"
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
+
+
+class SimMetrics:
+    """`golive.gates.metrics.Metrics`: what Prometheus would have scraped."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def raw(self, metric: str, labels: Mapping[str, str], seconds: float, now: float) -> list[Track] | NoData:
+        gone = self._gone(metric)
+        if gone is not None:
+            return gone
+        world = self._world
+        end = np.floor(world.clock.world() / _SCRAPE_S) * _SCRAPE_S
+        count = int(min(seconds, 3600.0) // _SCRAPE_S) + 1
+        grid = end - _SCRAPE_S * np.arange(count)[::-1]
+        grid = grid[(grid > now - seconds) & (grid <= world.clock.world())]
+        tracks = []
+        if labels.get("job") == "load":
+            for client in world.fleet.loads:
+                begun = _origin(world, client)
+                if metric == "dwcp_load_offered_total" and begun is not None and (at := grid[grid >= begun]).size:
+                    tracks.append(Track({"job": "load", "host": client.name}, Series(at, np.floor((at - begun) * rate(world)))))
+        else:
+            tracks = self._agents(metric, labels, grid)
+        return tracks or NoData(metric, Reason.EMPTY, "no such series")
+
+    def _agents(self, metric: str, labels: Mapping[str, str], grid: Any) -> list[Track]:
+        world, tracks = self._world, []
+        for group in targets(world):
+            mine = group["labels"]
+            if labels.get("release") not in (None, mine["release"]):
+                continue
+            spans = world.host(mine["host"]).ledger.read().spans.get(f"dwcp-agent@{mine['release']}.service", [])
+            defect = world.defect(mine["release"])
+            cut = world.host(mine["host"]).condition.cut
+            up, since = np.zeros(len(grid), bool), np.zeros(len(grid))
+            for begin, end in spans:
+                last = min(end or np.inf, begin + float(defect.get("crash_after_s", np.inf)))
+                here = (grid >= begin) & (grid < last) & (not cut)
+                up |= here
+                since = np.where(here, begin, since)
+            hidden = defect.get("metrics") is False
+            if metric == "up":
+                tracks.append(Track(dict(mine), Series(grid, (up & (not hidden)).astype(float))))
+            elif up.any() and not hidden:
+                at, begun = grid[up], since[up]
+                values = {
+                    "dwcp_start_time_seconds": begun,
+                    "dwcp_requests_total": np.floor((at - begun) * 2.0),
+                    "dwcp_corruption_total": np.zeros(len(at)),
+                    "process_cpu_seconds_total": (at - begun) * 0.2,
+                    "process_resident_memory_bytes": np.full(len(at), 8e7),
+                }
+                if metric in values:
+                    tracks.append(Track(dict(mine), Series(at, values[metric])))
+        return tracks
+
+    def firing(self, now: float) -> list[Mapping[str, str]] | NoData:
+        return self._gone("alerts") or list(alerts(self._world))
+
+    def _gone(self, source: str) -> NoData | None:
+        ops = self._world.host(self._world.fleet.ops.name).condition
+        if "prometheus" in ops.dead:
+            return NoData(source, Reason.UNREACHABLE, "Connection refused")
+        if ops.cut or ops.hangs:
+            self._world.clock.advance(5.0)
+            return NoData(source, Reason.TIMEOUT, "simulated")
+        return None
+
+
+def alerts(world: World) -> list[dict[str, str]]:
+    """The labels of what fires now."""
+    now, failed, total, corrupt = world.clock.world(), dict[str, int](), dict[str, int](), set[str]()
+    for client in world.fleet.loads:
+        begun = _origin(world, client)
+        if begun is None:
+            continue
+        last = int((now - begun) * rate(world))
+        for row in requests(world, client, begun, max(1, last - int(_ALERT_S * rate(world))), last):
+            total[row[2]] = total.get(row[2], 0) + 1
+            failed[row[2]] = failed.get(row[2], 0) + (row[4] != "ok")
+            if row[4] == "corrupt":
+                corrupt.add(row[2])
+    every = sum(total.values())
+    found = []
+    for release, count in failed.items():
+        of = every if release == "none" else total[release]
+        if count >= 5 and count / of > 0.01:
+            found.append({"alertname": "DwcpErrorRateHigh", "release": release})
+    found += [{"alertname": "DwcpCorruption", "release": release} for release in sorted(corrupt)]
+    for group in targets(world):
+        mine = group["labels"]
+        host = world.host(mine["host"])
+        unit = host.ledger.read().units.get(f"dwcp-agent@{mine['release']}.service")
+        down = unit is None or not unit.on or not lives(world, f"dwcp-agent@{mine['release']}.service", unit.since, now - 10)
+        if down or (agent_at(world, host, mine["slot"], now) is None and unit is not None and unit.since < now - 10):
+            found.append({"alertname": "DwcpAgentDown", "release": mine["release"], "host": mine["host"]})
+    return found
