@@ -135,7 +135,7 @@ def _simulated(name: str, count: int) -> Environment:
     lab = load("lab")
     settings = lab.settings.model_copy(update={"kind": "sim", "agent_cpus": "0-1", "hosts_at_once": 50})
     # Days are waited for in no time, so they are kept; only watches, whose every request is made up, are as short as the lab's.
-    rehearsal = {"scale": 1.0, "longest_watch_s": 30, "longest_hold_s": 300, "longest_wait_s": 8 * 86400}
+    rehearsal = {"scale": 1.0, "longest_watch_s": 15, "longest_hold_s": 150, "longest_wait_s": 8 * 86400}
     return Environment(name=name, settings=settings, policy={**lab.policy, "rehearsal": rehearsal})
 
 

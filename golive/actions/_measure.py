@@ -35,7 +35,7 @@ def collector(
     """A collector over the whole fleet, its connections closed afterwards."""
     fleet = ctx.fleet()
     with ExitStack() as stack:
-        prometheus, clients = _sources(ctx, fleet, stack)
+        prometheus, clients = _sources(ctx, fleet, stack, start)
         yield Collector(
             prometheus,
             clients,
@@ -60,10 +60,10 @@ def metrics(ctx: StepContext, fleet: Fleet, stack: ExitStack) -> Metrics:
     return prometheus
 
 
-def _sources(ctx: StepContext, fleet: Fleet, stack: ExitStack) -> tuple[Metrics, list[Requests]]:
+def _sources(ctx: StepContext, fleet: Fleet, stack: ExitStack, start: float) -> tuple[Metrics, list[Requests]]:
     hosts = stand_in(ctx.env)
     if hosts is not None:
-        return hosts.metrics(), [hosts.requests(host) for host in fleet.loads]
+        return hosts.metrics(), [hosts.requests(host, start) for host in fleet.loads]
     tls, clients = operator_tls(ctx.env.state / "pki"), list[Requests]()
     for host in fleet.loads:
         opened = LoadClient(host.name, host.address, tls)

@@ -62,8 +62,8 @@ class Hosts(Protocol):
     def metrics(self) -> Metrics:
         """What Prometheus on ops scraped."""
 
-    def requests(self, host: Host) -> Requests:
-        """What the load client on ``host`` counted."""
+    def requests(self, host: Host, since: float) -> Requests:
+        """What the load client on ``host`` counted from about ``since`` (unix seconds) on."""
 
     def release(self, version: str) -> Release:
         """A signed release of ``version`` that these hosts can run."""

@@ -62,10 +62,10 @@ class SimHosts:
 
         return SimMetrics(self.world)
 
-    def requests(self, host: Host) -> SimRequests:
+    def requests(self, host: Host, since: float) -> SimRequests:
         from golive.sim.load import SimRequests
 
-        return SimRequests(self.world, host)
+        return SimRequests(self.world, host, since)
 
     def release(self, version: str) -> Release:
         from golive.sim.release import made

@@ -25,6 +25,8 @@ class Unit:
     enabled: bool = False
     starts: int = 0
     since: float = 0.0
+    slot: str | None = None
+    """Of an agent: the slot that it was started in."""
 
 
 @dataclass
@@ -39,8 +41,8 @@ class Ledger:
     """Servers that were taken out, ``slot_a/name``."""
     haproxy: bool = False
     boots: int = 0
-    spans: dict[str, list[tuple[float, float | None]]] = field(default_factory=dict)
-    """By unit: from when until when it ran."""
+    spans: dict[str, list[tuple[float, float | None, str | None]]] = field(default_factory=dict)
+    """By unit: from when until when it ran, and in which slot."""
     weights: list[tuple[float, int | None]] = field(default_factory=list)
     """What HAProxy did from when on: percent to slot b, None while it was down."""
     _offset: int = 0
@@ -86,6 +88,7 @@ class Ledger:
         if do in ("start", "stop", "enable", "disable"):
             unit = self.units.setdefault(event["unit"], Unit())
             if do == "start":
+                unit.slot = event.get("slot")
                 self._on(event["unit"], unit, at)
             elif do == "stop":
                 self._off(event["unit"], unit, at)
@@ -119,9 +122,9 @@ class Ledger:
 
     def _on(self, name: str, unit: Unit, at: float) -> None:
         unit.on, unit.starts, unit.since = True, unit.starts + 1, at
-        self.spans.setdefault(name, []).append((at, None))
+        self.spans.setdefault(name, []).append((at, None, unit.slot))
 
     def _off(self, name: str, unit: Unit, at: float) -> None:
         if unit.on:
-            self.spans[name][-1] = (self.spans[name][-1][0], at)
+            self.spans[name][-1] = (self.spans[name][-1][0], at, unit.slot)
         unit.on = False

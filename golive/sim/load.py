@@ -5,6 +5,7 @@ Request k of a client is due at k / rate, so that the same world gives the same 
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -19,14 +20,15 @@ from golive.sim.world import World
 
 __all__ = ["SimMetrics", "SimRequests", "alerts", "rate", "requests", "targets"]
 
-_KEPT_S = 420.0
+_GRAIN_S = 0.5
+"""Requests become readable in pieces of so long: who reads until nothing new comes has to come to an end."""
 _BLOCK = 512
 _OPS = (("put-small", 0.70, 0.003), ("put-medium", 0.25, 0.005), ("transfer", 0.05, 0.015))
 _CONTROL = 0.1
 """Share of the requests on the control lane: the incumbent's, whatever the weight."""
 _SCRAPE_S = 3.0
 _ALERT_S = 30.0
-_TOTAL_PER_S = 360.0
+_TOTAL_PER_S = 720.0
 
 
 def rate(world: World) -> float:
@@ -45,8 +47,9 @@ def _origin(world: World, client: Host) -> float | None:
 class SimRequests:
     """`golive.gates.metrics.Requests` of one client."""
 
-    def __init__(self, world: World, client: Host) -> None:
+    def __init__(self, world: World, client: Host, since: float = 0.0) -> None:
         self.name = client.name
+        self._since = since
         self._world = world
         self._client = client
 
@@ -62,9 +65,9 @@ class SimRequests:
         begun = _origin(world, self._client)
         if begun is None:
             return NoData(source, Reason.UNREACHABLE, "Connection refused")
-        now, per_s = world.clock.world(), rate(world)
+        now, per_s = world.clock.world() // _GRAIN_S * _GRAIN_S, rate(world)
         last = int((now - begun) * per_s)
-        first = max(seq + 1, last - int(_KEPT_S * per_s), 1)
+        first = max(seq + 1, int((self._since - begun) * per_s) - 1, 1)
         rows = requests(world, self._client, begun, first, last)
         return Page(f"{self.name}-{host.ledger.boots}-{begun:.3f}", last, rows)
 
@@ -73,22 +76,29 @@ def requests(world: World, client: Host, begun: float, first: int, last: int) ->
     """Requests ``first`` to ``last`` of a client that was started at ``begun``, as a load client keeps them."""
     if last < first:
         return []
-    drawn = [_block(world, client.name, block) for block in range(first // _BLOCK, last // _BLOCK + 1)]
-    op, spread, dice, bucket = (np.concatenate([part[column] for part in drawn]) for column in range(4))
-    cut = slice(first - first // _BLOCK * _BLOCK, first - first // _BLOCK * _BLOCK + last - first + 1)
-    op, spread, dice, bucket = op[cut].astype(int), spread[cut], dice[cut], bucket[cut]
-    due = begun + np.arange(first, last + 1) / rate(world)
-    release, failing, wrong, slower = _answered(world, client.site, due, bucket)
-    median = np.array([value for _, _, value in _OPS])[op]
-    latency = median * np.exp(spread) * slower
-    nobody = release == "none"
-    result = np.where(nobody | (dice < failing), "error", np.where((dice >= failing) & (dice < failing + wrong), "corrupt", "ok"))
+    due, release, result, op, spread, slower = drawn(world, client, begun, first, last)
+    latency = np.array([value for _, _, value in _OPS])[op] * np.exp(spread) * slower
     names = np.array([name for name, _, _ in _OPS])[op]
     columns = (np.arange(first, last + 1), due, release, names, result, latency)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _block(world: World, client: str, number: int) -> tuple[Any, Any, Any, Any]:
+def drawn(world: World, client: Host, begun: float, first: int, last: int) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """When each was due, who answered, how it ended, what was asked, the spread of its latency and how much slower the release is."""
+    parts = [_block(client.name, block) for block in range(first // _BLOCK, last // _BLOCK + 1)]
+    op, spread, dice, bucket = (np.concatenate([part[column] for part in parts]) for column in range(4))
+    skipped = first - first // _BLOCK * _BLOCK
+    cut = slice(skipped, skipped + last - first + 1)
+    due = begun + np.arange(first, last + 1) / rate(world)
+    release, failing, wrong, slower = _answered(world, client.site, due, bucket[cut])
+    dice = dice[cut]
+    bad = (release == "none") | (dice < failing)
+    result = np.where(bad, "error", np.where(dice < failing + wrong, "corrupt", "ok"))
+    return due, release, result, op[cut].astype(int), spread[cut], slower
+
+
+@functools.lru_cache(maxsize=4096)
+def _block(client: str, number: int) -> tuple[Any, Any, Any, Any]:
     rng = np.random.default_rng((zlib.crc32(client.encode()), number))
     op = rng.choice(len(_OPS), _BLOCK, p=[share for _, share, _ in _OPS])
     sigma = np.where(rng.random(_BLOCK) < 1 / 12, 0.7, 0.3)
@@ -136,16 +146,12 @@ def _runs(world: World, site: str, slot: str) -> dict[str, list[tuple[float, flo
     """By release: when any agent of the site answered for it in ``slot``."""
     found: dict[str, list[tuple[float, float]]] = {}
     for server in world.servers(site):
-        host = world.host(server.name)
-        for unit, spans in host.ledger.read().spans.items():
+        for unit, spans in world.host(server.name).ledger.read().spans.items():
             release = unit.partition("@")[2].removesuffix(".service")
-            file = host.places.slot_file(release)
-            if not unit.startswith("dwcp-agent@") or not file.exists() or file.read_text(encoding="utf-8").strip()[-1:] != slot:
-                continue
-            after = world.defect(release).get("crash_after_s")
-            for begin, end in spans:
-                dead = float("inf") if after is None else begin + float(after)
-                found.setdefault(release, []).append((begin, min(dead, end if end is not None else float("inf"))))
+            after = float(world.defect(release).get("crash_after_s", "inf"))
+            for begin, end, where in spans:
+                if where == slot and unit.startswith("dwcp-agent@"):
+                    found.setdefault(release, []).append((begin, min(begin + after, end if end is not None else float("inf"))))
     return {release: _joined(spans) for release, spans in found.items()}
 
 
@@ -206,7 +212,7 @@ class SimMetrics:
             defect = world.defect(mine["release"])
             cut = world.host(mine["host"]).condition.cut
             up, since = np.zeros(len(grid), bool), np.zeros(len(grid))
-            for begin, end in spans:
+            for begin, end, _ in spans:
                 last = min(end or np.inf, begin + float(defect.get("crash_after_s", np.inf)))
                 here = (grid >= begin) & (grid < last) & (not cut)
                 up |= here
@@ -240,19 +246,34 @@ class SimMetrics:
         return None
 
 
+_alerts: dict[str, tuple[int, list[dict[str, str]]]] = {}
+
+
 def alerts(world: World) -> list[dict[str, str]]:
-    """The labels of what fires now."""
+    """The labels of what fires now; evaluated once in a second of the world."""
+    second, key = int(world.clock.world()), str(world.directory)
+    if _alerts.get(key, (0, []))[0] != second:
+        _alerts[key] = (second, _evaluated(world))
+    return _alerts[key][1]
+
+
+def _evaluated(world: World) -> list[dict[str, str]]:
     now, failed, total, corrupt = world.clock.world(), dict[str, int](), dict[str, int](), set[str]()
     for client in world.fleet.loads:
         begun = _origin(world, client)
         if begun is None:
             continue
         last = int((now - begun) * rate(world))
-        for row in requests(world, client, begun, max(1, last - int(_ALERT_S * rate(world))), last):
-            total[row[2]] = total.get(row[2], 0) + 1
-            failed[row[2]] = failed.get(row[2], 0) + (row[4] != "ok")
-            if row[4] == "corrupt":
-                corrupt.add(row[2])
+        first = max(1, last - int(_ALERT_S * rate(world)))
+        if last < first:
+            continue
+        _, release, result, *_rest = drawn(world, client, begun, first, last)
+        for name in set(release.tolist()):
+            mine = result[release == name]
+            total[name] = total.get(name, 0) + len(mine)
+            failed[name] = failed.get(name, 0) + int((mine != "ok").sum())
+            if (mine == "corrupt").any():
+                corrupt.add(name)
     every = sum(total.values())
     found = []
     for release, count in failed.items():

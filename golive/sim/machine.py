@@ -37,7 +37,7 @@ def agent_at(world: World, host: SimHost, slot: str, now: float | None = None) -
     for name, unit in host.ledger.read().units.items():
         if unit.on and name.startswith("dwcp-agent@") and lives(world, name, unit.since, now):
             release = name.removeprefix("dwcp-agent@").removesuffix(".service")
-            if _slot(host, release) == slot:
+            if unit.slot == slot:
                 return release
     return None
 
@@ -115,7 +115,7 @@ class SimMachine(Machine):
             if unit is None or not unit.on or not lives(self._world, names[0], unit.since, now):
                 if unit is not None and unit.on:
                     self._ledger.write(now, "stop", unit=names[0], why="died")
-                self._ledger.write(now, "start", unit=names[0])
+                self._ledger.write(now, "start", unit=names[0], slot=_slot(self._host, release))
         elif verb == "stop":
             if unit is not None and unit.on:
                 self._ledger.write(now, "stop", unit=names[0])

@@ -114,6 +114,7 @@ class World:
         self.clock = SimClock(self.directory / "clock")
         self.count = int(env.name.removeprefix("sim-"))
         self._hosts: dict[str, SimHost] = {}
+        self._defects: dict[str, dict[str, Any]] = {}
         self.fleet = fleet_of(env.name, self.count, _Keys(self))
         """Who is there now; the fleet that was provisioned may have pinned other keys."""
         self.by_address = {host.address: host for host in self.fleet.hosts}
@@ -133,8 +134,12 @@ class World:
         """What was planted in ``release``, as its manifest says."""
         from golive.releases.store import store
 
-        path = store() / release / "manifest.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))["defect"] or {}) if path.is_file() else {}
+        if release not in self._defects:
+            path = store() / release / "manifest.json"
+            if not path.is_file():
+                return {}
+            self._defects[release] = dict(json.loads(path.read_text(encoding="utf-8"))["defect"] or {})
+        return self._defects[release]
 
 
 class _Keys(dict[str, str]):
