@@ -27,9 +27,9 @@ class SimClock:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.fstat(self._fd).st_size < 8:
-            os.ftruncate(self._fd, 8)
-        self._shared = mmap.mmap(self._fd, 8)
+        if os.fstat(self._fd).st_size < 16:
+            os.ftruncate(self._fd, 16)
+        self._shared = mmap.mmap(self._fd, 16)
         self._lock = threading.Lock()
         self.off_s = 0.0
         """How wrong this process's wall clock is: a clock that jumped."""
@@ -39,6 +39,20 @@ class SimClock:
         """Seconds that passed in no time, over all processes."""
         skipped: float = struct.unpack("d", self._shared[:8])[0]
         return skipped
+
+    @property
+    def changes(self) -> int:
+        """How often anything of the world was changed: while it stands, nothing has to be read again."""
+        return int.from_bytes(self._shared[8:16], "little")
+
+    def changed(self) -> None:
+        """Something of the world is another than it was."""
+        with self._lock:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                self._shared[8:16] = (self.changes + 1).to_bytes(8, "little")
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def world(self) -> float:
         """Unix seconds in the world, whatever this process's own clock says."""

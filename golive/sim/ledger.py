@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from golive.sim.clock import SimClock
+
 __all__ = ["Ledger", "Unit"]
 
 JSON = dict[str, Any]
@@ -34,6 +36,7 @@ class Ledger:
     """The events of one machine, read as they grow."""
 
     path: Path
+    clock: SimClock
     events: list[JSON] = field(default_factory=list)
     units: dict[str, Unit] = field(default_factory=dict)
     maps: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -47,6 +50,7 @@ class Ledger:
     """What HAProxy did from when on: percent to slot b, None while it was down."""
     _offset: int = 0
     _identity: int = 0
+    _changes: int = -1
 
     def write(self, at: float, do: str, **data: Any) -> None:
         """One more event."""
@@ -56,10 +60,15 @@ class Ledger:
             os.write(fd, (json.dumps({"t": at, "do": do, **data}) + "\n").encode())
         finally:
             os.close(fd)
+        self.clock.changed()
         self.read()
 
     def read(self) -> Ledger:
         """Everything that is there by now is taken in."""
+        changes = self.clock.changes
+        if changes == self._changes:
+            return self
+        self._changes = changes
         try:
             known = self.path.stat()
         except FileNotFoundError:
@@ -67,7 +76,7 @@ class Ledger:
         if known.st_size == self._offset and known.st_ino == self._identity:
             return self
         if known.st_ino != self._identity and self._identity:
-            self.__init__(self.path)  # type: ignore[misc]  # another world stands at the same place
+            self.__init__(self.path, self.clock)  # type: ignore[misc]  # another world stands at the same place
         self._identity = known.st_ino
         with self.path.open("rb") as file:
             file.seek(self._offset)

@@ -57,11 +57,13 @@ class SimHost:
 
     name: str
     directory: Path
+    clock: SimClock
     ledger: Ledger = field(init=False)
-    _condition: tuple[int, Condition] = (-1, Condition())
+    _condition: Condition = Condition()
+    _changes: int = -1
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self.directory / "machine.jsonl")
+        self.ledger = Ledger(self.directory / "machine.jsonl", self.clock)
 
     @property
     def root(self) -> Path:
@@ -86,15 +88,15 @@ class SimHost:
 
     @property
     def condition(self) -> Condition:
-        path = self.directory / "condition.json"
-        try:
-            stamp = path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return Condition()
-        if self._condition[0] != stamp:
-            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            self._condition = (stamp, Condition(**{**data, "dead": tuple(data["dead"])}))
-        return self._condition[1]
+        changes = self.clock.changes
+        if changes != self._changes:
+            try:
+                data: dict[str, Any] = json.loads((self.directory / "condition.json").read_text(encoding="utf-8"))
+                self._condition = Condition(**{**data, "dead": tuple(data["dead"])})
+            except FileNotFoundError:
+                self._condition = Condition()
+            self._changes = changes
+        return self._condition
 
     def put(self, condition: Condition) -> None:
         """``condition`` is so from now on."""
@@ -103,6 +105,7 @@ class SimHost:
         fresh = path.with_name(f".condition.{os.getpid()}")
         fresh.write_text(json.dumps(asdict(condition)), encoding="utf-8")
         fresh.replace(path)
+        self.clock.changed()
 
 
 class World:
@@ -123,7 +126,7 @@ class World:
         """The machine called ``name``."""
         known = self._hosts.get(name)
         if known is None:
-            known = self._hosts[name] = SimHost(name, self.directory / "hosts" / name)
+            known = self._hosts[name] = SimHost(name, self.directory / "hosts" / name, self.clock)
         return known
 
     def servers(self, site: str) -> list[Host]:
