@@ -60,7 +60,7 @@ def _printed(text: str) -> str:
     return ""
 
 
-def lazily(verb: str, env: str, **options: Any) -> Callable[[], Result]:
+def lazily(verb: str, env: str, hosts: str = "", **options: Any) -> Callable[[], Result]:
     """The verb ``golive.verbs.<verb>`` on environment ``env``; imported when called, so that `--list` stays fast."""
 
     def work() -> Result:
@@ -68,7 +68,7 @@ def lazily(verb: str, env: str, **options: Any) -> Callable[[], Result]:
 
         if not env:
             raise BadInput(f"Say which environment: --env with one of {', '.join(environment.known())}.")
-        result: Result = getattr(import_module(f"golive.verbs.{verb}"), verb)(environment.load(env), **options)
+        result: Result = getattr(import_module(f"golive.verbs.{verb}"), verb)(environment.load(env, hosts), **options)
         return result
 
     return work
@@ -99,12 +99,14 @@ def destroy(_: Context, env: str = "", image: bool = False, json: bool = False, 
         "pace": "real or rehearsal",
         "from-stage": "leave out what comes before this stage",
         "until": "stop after this stage; the same command goes on later",
+        "hosts": "sim:N for N simulated hosts; --env sim-N for every other verb",
         **_COMMON,
     }
 )
 def golive(
     _: Context,
     env: str = "",
+    hosts: str = "",
     release: str = "",
     pace: str = "",
     from_stage: str = "",
@@ -114,7 +116,7 @@ def golive(
 ) -> None:
     """Take a release to 100 % of traffic behind measured gates, or go on with the run that is not over."""
     options = {"release": release or None, "pace": pace or None, "from_stage": from_stage or None, "until_stage": until or None}
-    finish(lazily("golive", env, **options, quiet=json), as_json=json, debug=debug)
+    finish(lazily("golive", env, hosts, **options, quiet=json), as_json=json, debug=debug)
 
 
 @task(
@@ -248,7 +250,36 @@ def wan(
     finish(lazily("wan", env, link=link or None, rtt=rtt, jitter=jitter, rate=rate, loss=loss), as_json=json, debug=debug)
 
 
+@task(
+    help={
+        "env": "the lab",
+        "hosts": "sim:N for N simulated hosts",
+        "seed": "decides everything that is drawn",
+        "rounds": "how many rounds",
+        "every-record": "kill the controller at each journal record of a run instead, one run a record",
+        "rehearsal": "one run from T-7d to T+24h with several faults instead",
+        "keep": "write the result into this file too",
+        **_COMMON,
+    }
+)
+def chaos(
+    _: Context,
+    env: str = "lab",
+    hosts: str = "",
+    seed: int = 1,
+    rounds: int = 20,
+    every_record: bool = False,
+    rehearsal: bool = False,
+    keep: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Strike runs with faults from a seed; exit 0 only when every one of them ended right."""
+    options = {"seed": seed, "count": rounds, "every_record": every_record, "rehearsal": rehearsal, "keep": keep, "quiet": json}
+    finish(lazily("chaos", env, hosts, **options), as_json=json, debug=debug)
+
+
 namespace = Collection(
-    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule),
+    *(provision, drift, destroy, package, golive, stage, rollback, status, verify, report, test, bench, molecule, chaos),
     Collection("lab", wan),
 )

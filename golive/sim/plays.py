@@ -25,6 +25,10 @@ __all__ = ["play", "provision"]
 def provision(world: World) -> Provisioned:
     """The fleet is recorded as it is: a machine that was replaced is pinned by its new key, as a Terraform that made it anew would."""
     with held(world.env, "provision"):
+        killed = world.directory / "kill-terraform"
+        if killed.exists():
+            killed.unlink()
+            raise GoliveError("Terraform was ended before its plan was applied; the same command plans anew.")
         try:
             before: Any = {host.name: host.host_key for host in read_fleet(world.env).hosts}
         except GoliveError:
