@@ -8,6 +8,7 @@ from typing import Any
 
 from golive import engine
 from golive.engine import Record, RunState
+from golive.sim.machine import lives
 from golive.sim.world import SimHost, World
 
 __all__ = ["after", "lost_s"]
@@ -61,13 +62,13 @@ def _ended(state: RunState, may_hold: bool) -> list[str]:
 
 def _fleet(world: World, serves: str, gone: str, *, held: bool) -> list[str]:
     """Every host: ``serves`` runs and gets everything, ``gone`` runs nowhere. Of a held run only that somebody serves."""
-    wrong = []
+    wrong, now = [], world.clock.world()
     for agent in world.fleet.agents:
         units = world.host(agent.name).ledger.read().units
         mine, other = units.get(f"dwcp-agent@{serves}.service"), units.get(f"dwcp-agent@{gone}.service")
         if not held and (mine is None or not mine.on or not mine.enabled):
             wrong.append(f"{agent.name} was skipped: {serves} does not run there for good")
-        if not held and serves != gone and other is not None and other.on:
+        if not held and serves != gone and other is not None and other.on and lives(world, f"dwcp-agent@{gone}.service", other.since, now):
             wrong.append(f"{agent.name}: {gone} still runs")
     for gateway in world.fleet.gateways:
         host = world.host(gateway.name)

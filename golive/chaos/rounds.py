@@ -34,7 +34,7 @@ _COMMANDS = 10
 _TIMEOUT_S = 600.0
 _EARLY = ("readiness", "infrastructure", "staging", "final-readiness", "pre-deployment", "deploy")
 _BACK = ("rollback:traffic-back", "rollback:candidate-out", "rollback:verify")
-_DECIDED = ("stage.waiting", "step.outcome", "run.finished", "run.held", "rollback.started", "rollback.traffic-back")
+_DECIDED = ("stage.waiting", "step.intent", "step.outcome", "run.finished", "run.held", "rollback.started", "rollback.traffic-back")
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def rehearsal(root: Path, hosts: str, seed: int) -> Row:
     )
     seen = 0
     for name, stage, what, count in planned:
-        fault, place = named(name), Place(stage, what, count)
+        place = Place(stage, what, count)
         controller = one.start((place,))
         if not controller.stopped(_TIMEOUT_S):
             one.bugs.append(f"{name} did not strike at {place}: {controller.said[:200]}")
