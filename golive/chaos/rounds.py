@@ -20,6 +20,7 @@ from golive.chaos.controller import BUG, Controller, Place
 from golive.chaos.faults import FAULTS, Fault, named
 from golive.engine import Record, RunState
 from golive.environment import Environment
+from golive.errors import GoliveError
 from golive.lab import keys
 from golive.sim import hosts_of
 from golive.sim.guards import pass_time
@@ -187,7 +188,7 @@ def struck(root: Path, hosts: str, plan: Plan) -> Row:
         wrong += after(one.world, state, may_hold=fault.keeps_hold, may_lose=fault.kills_gateway or plan.candidate.endswith("crash"))
         wrong += _expected(plan, state, was_struck)
         end = state.outcome
-    except (TimeoutError, OSError) as error:
+    except (TimeoutError, OSError, GoliveError) as error:
         wrong.append(f"{type(error).__name__}: {error}")
         end = "hung"
     wrong += one.bugs
@@ -204,7 +205,7 @@ def _strike(one: _Round, plan: Plan, controller: Controller, rng: random.Random)
         other = one.start()
         other.stopped(_TIMEOUT_S)
         one.commands -= 1
-        if other.status != 5:
+        if other.status != 5 and "locked" not in other.said:  # it may have been stopped in the middle of a write
             one.bugs.append(f"a second operator's command ended with {other.status}, not with 5 (occupied): {other.said[:200]}")
     return plan.fault.strike(one.world, rng)
 

@@ -65,10 +65,10 @@ requests = sa.Table(
     sa.Column("data", sa.Text),
 )
 
+_KEEPERS = {f"records_keep_{verb.lower()}": verb for verb in ("UPDATE", "DELETE")}
 _TRIGGERS = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS records_keep_{verb.lower()} BEFORE {verb} ON records "
-    "BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END"
-    for verb in ("UPDATE", "DELETE")
+    f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {verb} ON records BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END"
+    for name, verb in _KEEPERS.items()
 )
 
 
@@ -82,6 +82,18 @@ class Store:
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": busy_s})
         sa.event.listen(self._engine, "connect", _on_connect)
         sa.event.listen(self._engine, "begin", _on_begin)
+        if not self._complete():
+            self._make()
+
+    def _complete(self) -> bool:
+        """Whether everything is there. Asked without the write lock: who only reads must not wait for a controller that was stopped in
+        the middle of a write."""
+        with self.reading() as connection:
+            names = {name for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master")}
+            columns = {row[1] for row in connection.exec_driver_sql("PRAGMA table_info(requests)")}
+        return names >= {*_metadata.tables, *_KEEPERS} and "data" in columns
+
+    def _make(self) -> None:
         with self._sentences():
             _metadata.create_all(self._engine)
             with self.writing() as connection:
@@ -112,6 +124,8 @@ class Store:
         except SQLAlchemyError as error:
             why = getattr(error, "orig", None) or error
             remedy = "Nothing more was recorded; mend the disk or the file, then repeat the command."
+            if "locked" in str(why):
+                remedy = "A process holds it and does not go on: `./inv status` names it; let it go on or end it, then repeat the command."
             raise Held(f"The journal {self.path} cannot be used: {why}. {remedy}") from error
 
 

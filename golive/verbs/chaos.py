@@ -70,8 +70,13 @@ def chaos(
 
 def _side_by_side(root: Path, hosts: str, plans: list[Plan]) -> Iterable[Row]:
     """As many rounds at a time as there are processors; each in a process that starts its controllers by fork."""
-    with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(_together(), mp_context=get_context("fork")) as pool:
         yield from pool.map(_Played(root, hosts), plans)
+
+
+def _together() -> int:
+    """Rounds at a time: they wait about as much as they work."""
+    return 2 * (os.cpu_count() or 1)
 
 
 class _Played:
@@ -84,7 +89,7 @@ class _Played:
 
 def _every_record(root: Path, hosts: str) -> Iterable[Row]:
     """Kill points 1, 2, 3, ... until a run ends before it comes to one."""
-    together = os.cpu_count() or 1
+    together = _together()
     kill = "kill -9 controller at a record"
     with ProcessPoolExecutor(together, mp_context=get_context("fork")) as pool:
         for first in itertools.count(1, together):
