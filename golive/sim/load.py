@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -174,11 +174,22 @@ def targets(world: World) -> list[dict[str, Any]]:
     return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
 
 
+_OF_AGENT: dict[str, Callable[[Any, Any], Any]] = {
+    "dwcp_start_time_seconds": lambda at, since: since,
+    "dwcp_requests_total": lambda at, since: np.floor((at - since) * 2.0),
+    "dwcp_corruption_total": lambda at, since: np.zeros(len(at)),
+    "process_cpu_seconds_total": lambda at, since: (at - since) * 0.2,
+    "process_resident_memory_bytes": lambda at, since: np.full(len(at), 8e7),
+}
+"""What an agent that has run since ``since`` exports at ``at``."""
+
+
 class SimMetrics:
     """`golive.gates.metrics.Metrics`: what Prometheus would have scraped."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._known: tuple[Any, list[tuple[dict[str, str], Any, Any, bool]]] = ((), [])
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -203,35 +214,37 @@ class SimMetrics:
         return tracks or NoData(metric, Reason.EMPTY, "no such series")
 
     def _agents(self, metric: str, labels: Mapping[str, str], grid: Any) -> list[Track]:
-        world, tracks = self._world, []
+        tracks = []
+        for mine, up, since, hidden in self._ran(labels.get("release"), grid):
+            if metric == "up":
+                tracks.append(Track(mine, Series(grid, (up & (not hidden)).astype(float))))
+            elif metric in _OF_AGENT and up.any() and not hidden:
+                at = grid[up]
+                tracks.append(Track(mine, Series(at, _OF_AGENT[metric](at, since[up]))))
+        return tracks
+
+    def _ran(self, release: str | None, grid: Any) -> list[tuple[dict[str, str], Any, Any, bool]]:
+        """Of each target: when it was up, since when it ran then, and whether it hides its metrics. One look asks for six metrics of it."""
+        world = self._world
+        key = (world.clock.changes, release, float(grid[0]) if len(grid) else 0.0, float(grid[-1]) if len(grid) else 0.0, len(grid))
+        if self._known[0] == key:
+            return self._known[1]
+        found = []
         for group in targets(world):
             mine = group["labels"]
-            if labels.get("release") not in (None, mine["release"]):
+            if release not in (None, mine["release"]):
                 continue
-            spans = world.host(mine["host"]).ledger.read().spans.get(f"dwcp-agent@{mine['release']}.service", [])
+            host = world.host(mine["host"])
+            spans = host.ledger.read().spans.get(f"dwcp-agent@{mine['release']}.service", [])
             defect = world.defect(mine["release"])
-            cut = world.host(mine["host"]).condition.cut
             up, since = np.zeros(len(grid), bool), np.zeros(len(grid))
-            for begin, end, _ in spans:
-                last = min(end or np.inf, begin + float(defect.get("crash_after_s", np.inf)))
-                here = (grid >= begin) & (grid < last) & (not cut)
+            for begin, end, _ in () if host.condition.cut else spans:
+                here = (grid >= begin) & (grid < min(end or np.inf, begin + float(defect.get("crash_after_s", np.inf))))
                 up |= here
                 since = np.where(here, begin, since)
-            hidden = defect.get("metrics") is False
-            if metric == "up":
-                tracks.append(Track(dict(mine), Series(grid, (up & (not hidden)).astype(float))))
-            elif up.any() and not hidden:
-                at, begun = grid[up], since[up]
-                values = {
-                    "dwcp_start_time_seconds": begun,
-                    "dwcp_requests_total": np.floor((at - begun) * 2.0),
-                    "dwcp_corruption_total": np.zeros(len(at)),
-                    "process_cpu_seconds_total": (at - begun) * 0.2,
-                    "process_resident_memory_bytes": np.full(len(at), 8e7),
-                }
-                if metric in values:
-                    tracks.append(Track(dict(mine), Series(at, values[metric])))
-        return tracks
+            found.append((dict(mine), up, since, defect.get("metrics") is False))
+        self._known = (key, found)
+        return found
 
     def firing(self, now: float) -> list[Mapping[str, str]] | NoData:
         return self._gone("alerts") or list(alerts(self._world))

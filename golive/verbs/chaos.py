@@ -51,6 +51,7 @@ def chaos(
         raise BadInput(f"--rounds must be at least 1, not {count}.")
     hosts = f"sim:{env.name.removeprefix('sim-')}"
     rows: list[Row] = []
+    data: dict[str, Any] = {}
     with rounds.ground(hosts) as root:
         if rehearsal:
             played: Iterable[Row] = [rounds.rehearsal(root, hosts, seed)]
@@ -60,11 +61,11 @@ def chaos(
             played = _side_by_side(root, hosts, [rounds.drawn(seed, number) for number in range(1, count + 1)])
         for row in played:
             rows.append(row)
+            data = {"schema": 1, "env": env.name, "seed": seed, "rounds": len(rows), "rows": [one.to_json() for one in rows]}
+            if keep:  # after each: hours of rounds are not lost with the last of them
+                Path(keep).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
             if not quiet:
                 print(_line(row), file=sys.stderr, flush=True)
-    data = {"schema": 1, "env": env.name, "seed": seed, "rounds": len(rows), "rows": [row.to_json() for row in rows]}
-    if keep:
-        Path(keep).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return Result(data, _text(rows), 0 if all(row.ok for row in rows) else _FAILED)
 
 
@@ -115,5 +116,5 @@ def _text(rows: list[Row]) -> str:
     times = sorted(row.recovery_s for row in rows if row.recovery_s is not None)
     told = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
     recovered = f"; recovered in {times[len(times) // 2]:.1f} s at the median, {times[-1]:.1f} s at most" if times else ""
-    seconds: Any = sum(row.seconds for row in rows)
+    seconds = sum(row.seconds for row in rows)
     return f"{len(rows)} rounds, {len(wrong)} wrong ends: {told}{recovered}. {seconds:.0f} s of work."
