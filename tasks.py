@@ -15,6 +15,8 @@ from golive import environment
 from golive.errors import BadInput, GoliveError
 from golive.verbs.result import Result
 
+_SIMULATED = {"chaos", "destroy", "golive", "provision", "report", "rollback", "status"}
+"""Verbs that simulated hosts can do."""
 _COMMON = {"json": "one JSON object on stdout", "debug": "show tracebacks"}
 
 
@@ -68,7 +70,10 @@ def lazily(verb: str, env: str, hosts: str = "", **options: Any) -> Callable[[],
 
         if not env:
             raise BadInput(f"Say which environment: --env with one of {', '.join(environment.known())}.")
-        result: Result = getattr(import_module(f"golive.verbs.{verb}"), verb)(environment.load(env, hosts), **options)
+        loaded = environment.load(env, hosts)
+        if loaded.is_sim and verb not in _SIMULATED:
+            raise BadInput(f"{verb} needs machines, and {loaded.name} has none; what works there: {', '.join(sorted(_SIMULATED))}.")
+        result: Result = getattr(import_module(f"golive.verbs.{verb}"), verb)(loaded, **options)
         return result
 
     return work

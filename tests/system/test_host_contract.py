@@ -54,7 +54,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
         runtime = podman.bootable_runtime(name, image.cache_dir())
         gone()
         try:
-            must("podman", "network", "create", "--internal", "--disable-dns", "--subnet", SUBNET, NETWORK)
+            must("podman", "network", "create", "--internal", "--disable-dns", "--subnet", SUBNET, "--gateway", "10.97.250.1", NETWORK)
             must(
                 *("podman", "run", "--detach", "--name", NAME, "--hostname", NAME, "--runtime", runtime),
                 *(f"--network={NETWORK}:ip={ADDRESS}", "--no-hosts", "--dns", "none"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,3 +180,21 @@ def test_the_clock_jumps_alone_and_waits_in_no_time(tmp_path: Path) -> None:
     one.jump(-3600)
     assert -3601 < (one.now() - other.now()).total_seconds() < -3599
     assert not one.sleep(10, lambda: True)
+
+
+def test_a_simulated_environment_refuses_what_needs_machines_and_is_destroyed_whole(tmp_path: Path) -> None:
+    state = {**os.environ, "GOLIVE_STATE": str(tmp_path)}
+
+    def inv(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "golive.program", "--search-root", str(environment.ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, env=state, check=False)
+
+    refused = inv("drift", "--env", "sim-6")
+    assert refused.returncode == 2 and "needs machines" in refused.stderr
+    assert inv("provision", "--env", "sim-6").returncode == 0
+    assert "sim-6-s0-1: bare" in inv("status", "--env", "sim-6").stdout
+    held = inv("golive", "--env", "lab", "--hosts", "sim:6", "--until", "readiness", "--json")
+    assert held.returncode == 0 and json.loads(held.stdout)["env"] == "sim-6", held.stderr
+    gone = inv("destroy", "--env", "sim-6")
+    assert gone.returncode == 0, gone.stderr
+    assert not (tmp_path / "sim-6" / "sim-6" / "world" / "hosts").exists()
