@@ -62,7 +62,26 @@ def _printed(text: str) -> str:
     return ""
 
 
-def lazily(verb: str, env: str, **options: Any) -> Callable[[], Result]:
+_SIMULATED = {
+    *(
+        "abort",
+        "approve",
+        "chaos",
+        "destroy",
+        "dry_run",
+        "golive",
+        "journal_export",
+        "journal_show",
+        "journal_verify",
+        "pause",
+        "provision",
+    ),
+    *("reject", "report", "resume", "rollback", "skip", "status", "waive"),
+}
+"""Verbs that simulated hosts can do."""
+
+
+def lazily(verb: str, env: str, hosts: str = "", **options: Any) -> Callable[[], Result]:
     """The verb ``golive.verbs.<verb>`` on environment ``env``; imported when called, so that `--list` stays fast."""
 
     def work() -> Result:
@@ -70,7 +89,10 @@ def lazily(verb: str, env: str, **options: Any) -> Callable[[], Result]:
 
         if not env:
             raise BadInput(f"Say which environment: --env with one of {', '.join(environment.known())}.")
-        result: Result = getattr(import_module(f"golive.verbs.{verb}"), verb)(environment.load(env), **options)
+        loaded = environment.load(env, hosts)
+        if loaded.is_sim and verb not in _SIMULATED:
+            raise BadInput(f"{verb} needs machines, and {loaded.name} has none; what works there: {', '.join(sorted(_SIMULATED))}.")
+        result: Result = getattr(import_module(f"golive.verbs.{verb}"), verb)(loaded, **options)
         return result
 
     return work
@@ -104,6 +126,7 @@ def destroy(_: Context, env: str = "", image: bool = False, json: bool = False, 
         "dry-run": "say what would happen, in order: Terraform's plan, Ansible's check mode, what gates ask; change nothing",
         "continue": "for timers: go on with a run that is due, else do nothing",
         "take_over": _TAKE_OVER,
+        "hosts": "sim:N for N simulated hosts; --env sim-N for every other verb",
         **_COMMON,
     }
 )
@@ -117,14 +140,15 @@ def golive(
     dry_run: bool = False,
     continue_: bool = False,
     take_over: bool = False,
+    hosts: str = "",
     json: bool = False,
     debug: bool = False,
 ) -> None:
     """Take a release to 100 % of traffic behind measured gates, or go on with the run that is not over."""
     options: dict[str, Any] = {"release": release or None, "pace": pace or None, "from_stage": from_ or None, "until_stage": until or None}
     if dry_run:
-        finish(lazily("dry_run", env, **options, going_on=continue_), as_json=json, debug=debug)
-    finish(lazily("golive", env, **options, going_on=continue_, take_over=take_over, quiet=json), as_json=json, debug=debug)
+        finish(lazily("dry_run", env, hosts, **options, going_on=continue_), as_json=json, debug=debug)
+    finish(lazily("golive", env, hosts, **options, going_on=continue_, take_over=take_over, quiet=json), as_json=json, debug=debug)
 
 
 @task(
@@ -534,6 +558,35 @@ def bundle(
     finish(lazily("bundle", env, **options), as_json=json, debug=debug)
 
 
+@task(
+    help={
+        "env": "the lab",
+        "hosts": "sim:N for N simulated hosts",
+        "seed": "decides everything that is drawn",
+        "rounds": "how many rounds",
+        "every-record": "kill the controller at each journal record of a run instead, one run a record",
+        "rehearsal": "one run from T-7d to T+24h with several faults instead",
+        "keep": "write the result into this file too",
+        **_COMMON,
+    }
+)
+def chaos(
+    _: Context,
+    env: str = "lab",
+    hosts: str = "",
+    seed: int = 1,
+    rounds: int = 20,
+    every_record: bool = False,
+    rehearsal: bool = False,
+    keep: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Strike runs with faults from a seed; exit 0 only when every one of them ended right."""
+    options = {"seed": seed, "count": rounds, "every_record": every_record, "rehearsal": rehearsal, "keep": keep, "quiet": json}
+    finish(lazily("chaos", env, hosts, **options), as_json=json, debug=debug)
+
+
 namespace = Collection(
     *(
         provision,
@@ -562,6 +615,7 @@ namespace = Collection(
         restore,
         preflight,
         bundle,
+        chaos,
     ),
     Collection("lab", wan),
     Collection("journal", journal_verify, journal_show, journal_export, journal_anchor),

@@ -22,6 +22,9 @@ MARK = "GOLIVE_MARK"
 """Environment variable by which a later controller recognises the processes of an earlier one."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_SIMULATED = re.compile(r"sim-([0-9]{1,4})")
+_FEWEST = 5
+"""Two sites of two agents and the monitoring host: fewer cannot show what a fleet does."""
 
 
 class Backup(BaseModel):
@@ -43,7 +46,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["lab", "static"]
+    kind: Literal["lab", "static", "sim"]
     policy: str
     terraform: str
     """Directory under ``terraform/environments/``."""
@@ -111,7 +114,7 @@ class Environment(BaseModel):
 
     @property
     def inventory_dir(self) -> Path:
-        return ROOT / "inventories" / self.name
+        return ROOT / "inventories" / ("lab" if self.is_sim else self.name)
 
     @property
     def state(self) -> Path:
@@ -134,7 +137,13 @@ class Environment(BaseModel):
 
     @property
     def is_lab(self) -> bool:
-        return self.settings.kind == "lab"
+        """Whether the toolkit makes hosts and keys itself: a lab of containers, or one of simulated hosts."""
+        return self.settings.kind in ("lab", "sim")
+
+    @property
+    def is_sim(self) -> bool:
+        """Whether the hosts are simulated in this process (golive.sim)."""
+        return self.settings.kind == "sim"
 
 
 def state_root() -> Path:
@@ -147,8 +156,18 @@ def known() -> list[str]:
     return sorted(p.parent.name for p in (ROOT / "inventories").glob("*/environment.yaml"))
 
 
-def load(name: str) -> Environment:
-    """The environment called ``name``. Raises BadInput naming the file, or the known names, when it cannot be."""
+def load(name: str, hosts: str = "") -> Environment:
+    """The environment called ``name``. Raises BadInput naming the file, or the known names, when it cannot be.
+
+    ``hosts`` ``sim:N`` gives the lab's settings N simulated hosts; ``sim-N`` is that environment's own name, for every other verb.
+    """
+    if hosts:
+        count = hosts.removeprefix("sim:")
+        if name != "lab" or hosts == count or not _SIMULATED.fullmatch(f"sim-{count}"):
+            raise BadInput(f"--hosts {hosts!r} with --env {name}: only the lab's hosts can be simulated, as in --env lab --hosts sim:200.")
+        name = f"sim-{count}"
+    if match := _SIMULATED.fullmatch(name):
+        return _simulated(name, int(match[1]))
     if not _NAME.fullmatch(name) or name not in known():
         raise BadInput(f"There is no environment {name!r}; known are {', '.join(known())} (inventories/*/environment.yaml).")
     path = ROOT / "inventories" / name / "environment.yaml"
@@ -160,6 +179,19 @@ def load(name: str) -> Environment:
         where = "".join(f"{part}: " for part in first["loc"])
         raise BadInput(f"{path.relative_to(ROOT)}: {where}{first['msg'].removeprefix('Value error, ')}.") from None
     return Environment(name=name, settings=parsed, policy=_read(ROOT / "policies" / f"{parsed.policy}.yaml"))
+
+
+def _simulated(name: str, count: int) -> Environment:
+    """The lab's settings over simulated hosts. Releases, keys and journal stand under a state root of their own: none is ever the lab's."""
+    if not _FEWEST <= count <= 2000:
+        raise BadInput(f"There are {_FEWEST} to 2000 simulated hosts, not {count}.")
+    root = state_root()
+    os.environ["GOLIVE_STATE"] = str(root if root.name == name else root / name)
+    lab = load("lab")
+    settings = lab.settings.model_copy(update={"kind": "sim", "agent_cpus": "0-1", "hosts_at_once": 50})
+    # Days are waited for in no time, so they are kept; only watches, whose every request is made up, are as short as the lab's.
+    rehearsal = {"scale": 1.0, "longest_watch_s": 15, "longest_hold_s": 150, "longest_wait_s": 8 * 86400}
+    return Environment(name=name, settings=settings, policy={**lab.policy, "rehearsal": rehearsal})
 
 
 def _read(path: Path) -> dict[str, Any]:

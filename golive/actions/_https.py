@@ -10,6 +10,7 @@ import httpx
 from golive.environment import Environment
 from golive.errors import Unprepared, Unreachable
 from golive.fleet.inventory import read_fleet
+from golive.fleet.port import stand_in
 from golive.fleet.tunnel import proxy
 from golive.gates.adapters import operator_tls
 
@@ -23,6 +24,11 @@ def client(env: Environment, *, timeout_s: float = 5) -> Iterator[httpx.Client]:
 
     Raises Unprepared, naming the directory, when the certificate is missing or cannot be used.
     """
+    hosts = stand_in(env)
+    if hosts is not None:
+        with hosts.web(timeout_s) as opened:
+            yield opened
+        return
     way = _way(env)
     with httpx.Client(verify=operator_tls(env.state / "pki"), timeout=timeout_s, trust_env=False, proxy=way) as opened:
         yield opened

@@ -11,13 +11,16 @@ from golive.actions._world import aside
 from golive.actions.port import StepContext
 from golive.errors import Held
 from golive.fleet.cpus import parse_cpus
+from golive.fleet.model import Fleet
+from golive.fleet.port import stand_in
 from golive.fleet.tunnel import proxy
 from golive.gates.adapters import LoadClient, Prometheus, operator_tls
 from golive.gates.collect import Collector
+from golive.gates.metrics import Metrics, Requests
 from golive.gates.samples import Samples
 from golive.gates.spec import GatePolicy
 
-__all__ = ["collector", "frozen_baseline"]
+__all__ = ["collector", "frozen_baseline", "metrics"]
 
 
 @contextmanager
@@ -33,14 +36,8 @@ def collector(
 ) -> Iterator[Collector]:
     """A collector over the whole fleet, its connections closed afterwards."""
     fleet, without = ctx.fleet(), aside(ctx)
-    tls = operator_tls(ctx.env.state / "pki")
     with ExitStack() as stack:
-        way = proxy(ctx.env, fleet)
-        prometheus = Prometheus(fleet.ops.address, tls, proxy=way)
-        stack.callback(prometheus.close)
-        clients = [LoadClient(host.name, host.address, tls, proxy=way) for host in fleet.loads if host.name not in without]
-        for opened in clients:
-            stack.callback(opened.close)
+        prometheus, clients = _sources(ctx, fleet, stack, start)
         yield Collector(
             prometheus,
             clients,
@@ -53,6 +50,29 @@ def collector(
             baseline=baseline,
             histogram=histogram,
         )
+
+
+def metrics(ctx: StepContext, fleet: Fleet, stack: ExitStack) -> Metrics:
+    """What Prometheus on ops scraped, asked until ``stack`` is closed."""
+    hosts = stand_in(ctx.env)
+    if hosts is not None:
+        return hosts.metrics()
+    prometheus = Prometheus(fleet.ops.address, operator_tls(ctx.env.state / "pki"), proxy=proxy(ctx.env, fleet))
+    stack.callback(prometheus.close)
+    return prometheus
+
+
+def _sources(ctx: StepContext, fleet: Fleet, stack: ExitStack, start: float) -> tuple[Metrics, list[Requests]]:
+    hosts, without = stand_in(ctx.env), aside(ctx)
+    loads = [host for host in fleet.loads if host.name not in without]
+    if hosts is not None:
+        return hosts.metrics(), [hosts.requests(host, start) for host in loads]
+    tls, way, clients = operator_tls(ctx.env.state / "pki"), proxy(ctx.env, fleet), list[Requests]()
+    for host in loads:
+        opened = LoadClient(host.name, host.address, tls, proxy=way)
+        stack.callback(opened.close)
+        clients.append(opened)
+    return metrics(ctx, fleet, stack), clients
 
 
 def frozen_baseline(ctx: StepContext) -> Samples:

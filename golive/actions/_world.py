@@ -11,6 +11,7 @@ from golive.actions.port import Finding, Found, Outcome, StepContext
 from golive.environment import Environment
 from golive.errors import BadInput, GoliveError, Held, Unreachable
 from golive.fleet.model import Fleet, Host
+from golive.fleet.port import Commands, stand_in
 from golive.fleet.ssh import Completed, Shell
 from golive.gates.verdict import Verdict
 
@@ -37,7 +38,7 @@ class World:
     """One environment's hosts and the open connections to them."""
 
     fleet: Fleet
-    shell: Shell
+    shell: Commands
 
 
 _open: dict[str, World] = {}
@@ -50,7 +51,8 @@ def world(env: Environment, fleet: Fleet) -> World:
         return known
     if known is not None:
         known.shell.close()
-    fresh = World(fleet, Shell(env, fleet))
+    hosts = stand_in(env)
+    fresh = World(fleet, Shell(env, fleet) if hosts is None else hosts.shell(fleet))
     _open[env.name] = fresh
     return fresh
 

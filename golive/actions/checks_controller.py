@@ -28,7 +28,7 @@ class ChecksController(Check):
         model_config = ConfigDict(extra="forbid")
 
     def apply(self, ctx: StepContext, todo: object) -> Outcome:
-        tools = _TOOLS + (_LAB_TOOLS if ctx.env.is_lab else ())
+        tools = _TOOLS + (_LAB_TOOLS if ctx.env.is_lab and not ctx.env.is_sim else ())
         missing = [tool for tool in tools if shutil.which(tool) is None]
         free = shutil.disk_usage(ctx.env.state).free
         data = {"tools": list(tools), "missing": missing, "free_bytes": free}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
@@ -28,7 +27,7 @@ class ChecksMonitoring(Check):
     name = "checks.monitoring"
 
     def apply(self, ctx: StepContext, todo: object) -> Outcome:
-        deadline = time.monotonic() + _SETTLE_S
+        deadline = ctx.clock.monotonic() + _SETTLE_S
         while True:
             ctx.check()
             try:
@@ -37,7 +36,7 @@ class ChecksMonitoring(Check):
                 trouble, data = f"Prometheus answered nonsense ({type(error).__name__}: {error})", {}
             except Held as error:
                 trouble, data = str(error), {}
-            if not trouble or time.monotonic() > deadline:
+            if not trouble or ctx.clock.monotonic() > deadline:
                 break
             ctx.sleep(1)
         if trouble:

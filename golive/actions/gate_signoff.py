@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from golive.actions._check import Check
+from golive.actions._measure import metrics
 from golive.actions.port import Outcome, StepContext, action
-from golive.gates.adapters import Prometheus, operator_tls
 from golive.gates.binomial import upper
 from golive.gates.lines import worst
 from golive.gates.spec import GateSpec, both, parse_policy, threshold
@@ -103,11 +104,8 @@ def _within(what: str, value_ms: float, limit_ms: float, asked: str) -> dict[str
 
 
 def _alerts(ctx: StepContext) -> dict[str, Any]:
-    prometheus = Prometheus(ctx.fleet().ops.address, operator_tls(ctx.env.state / "pki"))
-    try:
-        firing = prometheus.firing(ctx.clock.now().timestamp())
-    finally:
-        prometheus.close()
+    with ExitStack() as stack:
+        firing = metrics(ctx, ctx.fleet(), stack).firing(ctx.clock.now().timestamp())
     if isinstance(firing, NoData):
         return _line("incidents", Verdict.ERROR, f"whether an alert fires is unknown: {firing}")
     # What the incumbent does on its way out, on the control lane alone, is no incident of the candidate's.

@@ -190,10 +190,10 @@ def _said(name: str) -> Iterator[None]:
             raise Away(
                 f"The journal {name} does not answer: {why}. Nothing more was recorded; bring the database back, then repeat the command."
             ) from error
-        raise Held(
-            f"The journal {name} cannot be used: {why}. Nothing more was recorded; mend the disk, the file or the database, then repeat "
-            "the command."
-        ) from error
+        remedy = "Nothing more was recorded; mend the disk, the file or the database, then repeat the command."
+        if "database is locked" in why:
+            remedy = "A process holds it and does not go on: `./inv status` names it; let it go on or end it, then repeat the command."
+        raise Held(f"The journal {name} cannot be used: {why}. {remedy}") from error
 
 
 def _lost(error: SQLAlchemyError) -> bool:

@@ -18,6 +18,7 @@ from ansible_runner.runner import Runner
 
 from golive.environment import ROOT, Environment
 from golive.errors import GoliveError, Unprepared, Unreachable
+from golive.fleet.port import stand_in
 from golive.fleet.variables import variables
 from golive.fleet.vault import variable_files, vault_environment
 
@@ -150,6 +151,9 @@ def play_step(
     ctx: StepContext, playbook: str, *, extravars: Mapping[str, Any], limit: Sequence[str] | None = None, check: bool = False
 ) -> PlayResult:
     """``play`` as part of a step: marked as its process, journaled while it runs, ended when the step is asked to end."""
+    hosts = stand_in(ctx.env)
+    if hosts is not None:
+        return hosts.play(ctx, playbook, extravars, limit)
     pids: list[int] = []
 
     def began(pid: int) -> None:

@@ -83,7 +83,8 @@ class Collector:
             self._wanted.append((_BUCKETS, {"job": "load", "release": candidate}))
         self._cursors = {source.name: _Cursor() for source in requests}
         self._samples = Samples()
-        self._points: dict[str, dict[tuple[tuple[str, str], ...], dict[float, float]]] = {}
+        self._points: dict[str, dict[str, dict[tuple[tuple[str, str], ...], dict[float, float]]]] = {}
+        """By metric and host: a look over a fleet must not read every host's series for every host."""
         self._answered_at: dict[str, float] = {}
         self._gaps: dict[str, NoData] = {}
         self._alerts: tuple[Alert, ...] = ()
@@ -171,23 +172,23 @@ class Collector:
         found = self._metrics.raw(metric, labels, now - since + _BEFORE_S, now)
         self._note(metric, found if isinstance(found, NoData) else None, now)
         for track in [] if isinstance(found, NoData) else found:
-            kept = self._points.setdefault(metric, {}).setdefault(tuple(sorted(track.labels.items())), {})
+            of_host = self._points.setdefault(metric, {}).setdefault(track.labels.get("host", ""), {})
+            kept = of_host.setdefault(tuple(sorted(track.labels.items())), {})
             kept.update(zip(track.series.time.tolist(), track.series.value.tolist(), strict=True))
 
-    def _series(self, metric: str, **labels: str) -> Series:
-        """The points of all series with these labels, those of one scrape summed."""
+    def _series(self, metric: str, host: str) -> Series:
+        """The points of all series of ``host``, those of one scrape summed."""
         total: dict[float, float] = {}
-        for key, points in self._points.get(metric, {}).items():
-            if labels.items() <= dict(key).items():
-                for time, value in points.items():
-                    total[time] = total.get(time, 0.0) + value
+        for points in self._points.get(metric, {}).get(host, {}).values():
+            for time, value in points.items():
+                total[time] = total.get(time, 0.0) + value
         times = sorted(total)
         return Series(np.array(times, float), np.array([total[time] for time in times], float))
 
     def _client(self, name: str, cursor: _Cursor) -> Client:
         return Client(
             name=name,
-            offered=self._series(_OFFERED, host=name),
+            offered=self._series(_OFFERED, name),
             boots=tuple(dict.fromkeys(cursor.boots)),
             lost=cursor.lost,
             problem=cursor.problem,
@@ -195,29 +196,29 @@ class Collector:
         )
 
     def _agent(self, host: str, now: float) -> Agent:
-        up = self._series("up", host=host)
+        up = self._series("up", host)
         lately = up.since(now - _DOWN_AFTER_S).value
         problems = []
         if not len(up.time):
             problems.append(NoData(f"The candidate on {host}", Reason.EMPTY, "Prometheus does not scrape it"))
         elif now - up.time[-1] > self._stale:
             problems.append(NoData(f"The candidate on {host}", Reason.OLD, f"last scraped {now - up.time[-1]:.0f} s ago"))
-        started = self._series("dwcp_start_time_seconds", host=host)
+        started = self._series("dwcp_start_time_seconds", host)
         return Agent(
             host=host,
             down=len(lately) >= 2 and not lately.any(),
             seen=float(started.time[-1]) if len(started.time) else None,
-            requests=self._series("dwcp_requests_total", host=host).since(self.start),
+            requests=self._series("dwcp_requests_total", host).since(self.start),
             cpu=self._cpu(host),
-            memory=self._series("process_resident_memory_bytes", host=host).since(self.start),
+            memory=self._series("process_resident_memory_bytes", host).since(self.start),
             restarts=int((np.abs(np.diff(started.value)) > 1.0).sum()),
-            corruption=self._series("dwcp_corruption_total", host=host).increase,
+            corruption=self._series("dwcp_corruption_total", host).increase,
             problems=tuple(problems),
         )
 
     def _cpu(self, host: str) -> Series:
         """Share of the agent's CPUs over each interval between scrapes. An interval with a restart in it says nothing."""
-        used = self._series("process_cpu_seconds_total", host=host).since(self.start)
+        used = self._series("process_cpu_seconds_total", host).since(self.start)
         steps, spans = np.diff(used.value), np.diff(used.time)
         kept = (steps >= 0) & (spans > 0)
         return Series(used.time[1:][kept], steps[kept] / spans[kept] / self._cpus)
@@ -225,7 +226,7 @@ class Collector:
     def _histogram(self) -> Mapping[float, float] | None:
         """The candidate's requests since the watch's first scrape, by upper edge, over all clients."""
         counted: dict[float, float] = {}
-        for key, points in self._points.get(_BUCKETS, {}).items():
+        for key, points in ((key, points) for series in self._points.get(_BUCKETS, {}).values() for key, points in series.items()):
             times = sorted(time for time in points if time >= self.start)
             edge = float(dict(key).get("le", "nan"))
             counted[edge] = counted.get(edge, 0.0) + Series(np.array(times), np.array([points[time] for time in times], float)).increase

@@ -12,6 +12,7 @@ from golive.fleet import pki
 from golive.fleet.inventory import write_fleet
 from golive.fleet.lock import held
 from golive.fleet.model import Fleet
+from golive.fleet.port import stand_in
 from golive.fleet.terraform import Change
 from golive.ground.tool import rows, tell, terraform
 from golive.lab import collisions, image, keys, podman, preflight
@@ -46,6 +47,10 @@ def provision(env: Environment) -> Provisioned:
 
     In the lab it makes what the hosts need (image, keys, certificates); elsewhere those are the owner's, and it adopts machines.
     """
+    hosts = stand_in(env)
+    if hosts is not None:
+        keys.ensure(env)
+        return hosts.provision()
     if env.is_lab:
         preflight.check(env)
     with held(env, "provision"):

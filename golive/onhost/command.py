@@ -20,7 +20,7 @@ from golive.onhost.places import Places
 # Not from typing: that module alone would take a short call as long as its work.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
 __all__ = ["Call", "Verb", "registered", "verb"]
 
@@ -31,6 +31,8 @@ class Call:
     def __init__(self, places: Places, options: argparse.Namespace, lock: Lock | None) -> None:
         self.places = places
         self.options = options
+        self.input: IO[str] | None = None
+        """What stands in for standard input; the process's own when None."""
         self.lock = lock
         """Held while a changing verb runs; None for one that only reads."""
 

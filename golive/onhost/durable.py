@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from golive.onhost import machine
+
 # Not from typing: that module alone would take a short call as long as its work.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ __all__ = ["append_line", "remove", "sync_directory", "write_json", "write_text"
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """``path`` holds exactly ``text``; a crash leaves the old content or the new, never a part."""
+    machine.here().writes(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
@@ -39,6 +42,7 @@ def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
 
 def append_line(path: Path, value: Any) -> None:
     """One more line of JSON at the end of ``path``. A line that a crash tore off before is closed first, so it spoils only itself."""
+    machine.here().writes(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     existed = path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from golive.onhost import durable
+from golive.onhost import durable, machine
 from golive.onhost.failures import Refused
 from golive.onhost.places import Places
 from golive.onhost.values import Value
@@ -51,7 +51,7 @@ class Lock:
 
         kept = (*options.pop("pass_fds", ()), self.descriptor)
         options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(list(command), pass_fds=kept, capture_output=True, text=True, errors="replace", check=False, **options)
+        return machine.here().run(command, pass_fds=kept, capture_output=True, text=True, errors="replace", check=False, **options)
 
 
 @contextmanager

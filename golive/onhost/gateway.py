@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 
-from golive.onhost import fence
+from golive.onhost import fence, machine
 from golive.onhost.command import Call, verb
 from golive.onhost.failures import BadInput, Refused
 from golive.onhost.lease import Lease, LeaseFiles
@@ -131,11 +130,11 @@ def _slot_enable(call: Call) -> dict[str, Any]:
     gateway, slot = Gateway(call.places), call.options.slot
     with gateway.locked():
         changed = gateway.set_slot_in(slot, True, without=call.options.without)
-        deadline = time.monotonic() + call.options.up
+        deadline = machine.here().monotonic() + call.options.up
         while down := [n for n, s in sorted(gateway.runtime.servers(f"slot_{slot}").items()) if not s.up and n not in call.options.without]:
-            if time.monotonic() >= deadline:
+            if machine.here().monotonic() >= deadline:
                 break
-            time.sleep(_POLL_S)
+            machine.here().sleep(_POLL_S)
         if down and call.options.up > 0:
             raise Refused(f"Slot {slot} is in, but after {call.options.up:g} s these are not up: {', '.join(down)}.")
         return {"changed": changed, **_slots(gateway)}

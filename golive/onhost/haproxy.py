@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from golive.onhost import machine
 from golive.onhost.failures import Refused
 
 __all__ = ["Runtime", "Server"]
@@ -36,20 +37,10 @@ class Runtime:
 
     def ask(self, command: str) -> str:
         """The answer to one command."""
-        import socket
-
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(self._timeout_s)
         try:
-            connection.connect(str(self._path))
-            connection.sendall(command.encode() + b"\n")
-            answer = bytearray()
-            while piece := connection.recv(65536):
-                answer += piece
+            answer = machine.here().haproxy(self._path, command, self._timeout_s)
         except OSError as error:
             raise Refused(f"HAProxy does not answer on {self._path}: {error.strerror or error}. See `systemctl status haproxy`.") from None
-        finally:
-            connection.close()
         return answer.decode("utf-8", "replace").strip()
 
     def show_map(self, path: Path) -> dict[str, str]:

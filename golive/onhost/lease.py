@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
-from golive.onhost import durable, fence
+from golive.onhost import durable, fence, machine
 from golive.onhost.failures import Refused
 from golive.onhost.places import Places
 from golive.onhost.values import Value
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["Lease", "LeaseFiles", "Moment"]
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Lease(Value):
@@ -56,7 +53,7 @@ class Moment(Value):
 
     @classmethod
     def now(cls) -> Moment:
-        return cls(_BOOT_ID.read_text(encoding="ascii").strip(), time.clock_gettime(time.CLOCK_BOOTTIME))
+        return cls(machine.here().boot_id(), machine.here().boottime_s())
 
     def since(self, stamp: dict[str, Any]) -> float | None:
         """Seconds since a stamp; None when it is of another boot, of the future, or no stamp at all."""

@@ -19,9 +19,9 @@ from golive.onhost.places import Places
 # Not from typing: that module alone would take a short call as long as its work.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
-__all__ = ["MODULES", "main"]
+__all__ = ["MODULES", "main", "perform"]
 
 MODULES = {
     "activate": "activate",
@@ -55,25 +55,29 @@ _FRAME = frozenset({"verb", "root", "token", "run", "wait"})
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb. Returns the exit code of the docs: 0 done, 1 bug, 2 bad input, 4 refused."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = _parser(_load(arguments)).parse_args(arguments)
     os.umask(0o022)
+    code, said = perform(arguments)
+    print(said, file=sys.stderr if code else sys.stdout)
+    return code
+
+
+def perform(arguments: Sequence[str], stdin: IO[str] | None = None) -> tuple[int, str]:
+    """Runs one verb: the exit code and what goes to stdout (0) or stderr. Raises SystemExit for words that are no verb."""
+    options = _parser(_load(arguments)).parse_args(list(arguments))
     chosen: Verb = options.verb
     places = Places(Path(options.root))
     try:
-        result = _change(chosen, places, options) if chosen.changes else chosen.run(Call(places, options, None))
+        result = _change(chosen, places, options, stdin) if chosen.changes else chosen.run(Call(places, options, None))
     except HostFailure as failure:
-        print(failure, file=sys.stderr)
-        return failure.exit_code
+        return failure.exit_code, str(failure)
     except OSError as error:
-        print(f"dwcp-host {chosen.name} failed on this host: {error}; run it again when that is mended.", file=sys.stderr)
-        return 4 if error.errno in _HOST_SAYS_NO else 1
+        said = f"dwcp-host {chosen.name} failed on this host: {error}; run it again when that is mended."
+        return (4 if error.errno in _HOST_SAYS_NO else 1), said
     except Exception:
         import traceback
 
-        traceback.print_exc()
-        return 1
-    print(json.dumps(result, sort_keys=True))
-    return 0
+        return 1, traceback.format_exc().rstrip()
+    return 0, json.dumps(result, sort_keys=True)
 
 
 @verb("fence", help="record the token; waits for whatever runs", changes=True)
@@ -82,7 +86,7 @@ def _fence(call: Call) -> dict[str, Any]:
     return {"token": call.options.token, "owner": call.options.run}
 
 
-def _change(chosen: Verb, places: Places, options: argparse.Namespace) -> dict[str, Any]:
+def _change(chosen: Verb, places: Places, options: argparse.Namespace, stdin: IO[str] | None) -> dict[str, Any]:
     if options.token < 1:
         raise BadInput(f"--token must be a positive number, not {options.token}.")
     if not _RUN.fullmatch(options.run):
@@ -91,7 +95,9 @@ def _change(chosen: Verb, places: Places, options: argparse.Namespace) -> dict[s
     with fence.locked(places, options.wait) as lock:
         fresh = fence.admit(places, options.token, options.run)
         try:
-            result = chosen.run(Call(places, options, lock))
+            call = Call(places, options, lock)
+            call.input = stdin
+            result = chosen.run(call)
         except Exception as error:
             fence.record_effect(places, options.token, options.run, chosen.name, args, {"error": str(error)})
             raise

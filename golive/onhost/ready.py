@@ -6,14 +6,14 @@ import http.client
 import json
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from typing import Any
 
+from golive.onhost import machine
 from golive.onhost.failures import Refused
 from golive.onhost.places import Places
 
-__all__ = ["CONTROL", "LOAD_PORT", "ask", "wait"]
+__all__ = ["CONTROL", "LOAD_PORT", "ask", "over_tls", "wait"]
 
 CONTROL: Mapping[str, int] = {"a": 7400, "b": 7410}
 """Control port by slot."""
@@ -38,6 +38,11 @@ class _Connection(http.client.HTTPSConnection):
 
 def ask(places: Places, port: int, timeout_s: float = 5.0) -> dict[str, Any]:
     """The answer of ``/ready`` at ``port``. Raises OSError, ValueError or HTTPException when there is none."""
+    return machine.here().ready(places, port, timeout_s)
+
+
+def over_tls(places: Places, port: int, timeout_s: float) -> dict[str, Any]:
+    """Like ``ask``, of the machine that this process runs on."""
     host = json.loads((places.etc / "host.json").read_text(encoding="utf-8"))
     context = ssl.create_default_context(cafile=str(places.tls / "ca.crt"))
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -59,15 +64,15 @@ def ask(places: Places, port: int, timeout_s: float = 5.0) -> dict[str, Any]:
 
 def wait(places: Places, port: int, release: str, digest: str, deadline_s: float) -> None:
     """Returns when ``/ready`` at ``port`` names ``release`` and ``digest``. Raises Refused when it does not in time, saying what came."""
-    end = time.monotonic() + deadline_s
+    end = machine.here().monotonic() + deadline_s
     while True:
         try:
-            answer = ask(places, port, timeout_s=max(0.5, min(5.0, end - time.monotonic())))
+            answer = ask(places, port, timeout_s=max(0.5, min(5.0, end - machine.here().monotonic())))
             if answer.get("ready") is True and (answer.get("id"), answer.get("digest")) == (release, digest):
                 return
             seen = f"it answered for {answer.get('id')!r}, ready={answer.get('ready')!r}"
         except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
             seen = f"{type(error).__name__}: {error}"
-        if time.monotonic() >= end:
+        if machine.here().monotonic() >= end:
             raise Refused(f"Port {port} did not say within {deadline_s:g} s that {release} is ready ({seen}).")
-        time.sleep(_POLL_S)
+        machine.here().sleep(_POLL_S)

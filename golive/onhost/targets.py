@@ -21,7 +21,7 @@ _MAX_BYTES = 4 << 20
 
 @verb("targets set", help="what Prometheus scrapes as job agent: JSON for file_sd on stdin", changes=True)
 def _targets_set(call: Call) -> dict[str, Any]:
-    raw = sys.stdin.read(_MAX_BYTES + 1)
+    raw = (call.input or sys.stdin).read(_MAX_BYTES + 1)
     if len(raw) > _MAX_BYTES:
         raise BadInput("The list of targets is longer than 4 MiB.")
     try:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from golive.onhost import machine
 from golive.onhost.failures import Refused
 from golive.onhost.fence import Lock
 
@@ -48,7 +49,7 @@ def show(names: Iterable[str]) -> Mapping[str, Unit]:
     if not wanted:
         return {}
     try:
-        done = subprocess.run(
+        done = machine.here().run(
             ["systemctl", "show", "--property", ",".join(_PROPERTIES), "--", *wanted],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -105,7 +106,7 @@ def reset_failed(lock: Lock, name: str) -> None:
 def last_words(name: str) -> str:
     """The last line that the unit's own processes logged, for a sentence; empty when there is none."""
     try:
-        done = subprocess.run(
+        done = machine.here().run(
             ["journalctl", f"_SYSTEMD_UNIT={name}", "--lines", "1", "--output", "cat", "--no-pager", "--quiet"],
             stdin=subprocess.DEVNULL,
             capture_output=True,

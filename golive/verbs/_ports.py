@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 from golive import actions, audit
@@ -14,6 +15,7 @@ from golive.engine import Ports, Trigger
 from golive.environment import Environment
 from golive.errors import GoliveError, Unprepared, Unreachable
 from golive.fleet.inventory import read_fleet
+from golive.fleet.port import stand_in
 from golive.notify import EnvironmentPager
 from golive.traffic import Heartbeat
 
@@ -28,10 +30,18 @@ _NOT_FOUND = 127
 def ports_of(env: Environment) -> Ports:
     """The ports of a real environment: its fleet over SSH, all actions, both watchers."""
     actions.load_all()
-    return Ports(
+    hosts = stand_in(env)
+    if hosts is not None:
+        # Its clock leaps: watchers that look by real time would hardly look at all.
+        ports = Ports(clock=hosts.clock, timing=hosts.timing)
+        beat, alerts = BeatWatcher(every_s=0.2), AlertWatcher(every_s=0.2)
+    else:
+        ports, beat, alerts = Ports(), BeatWatcher(), AlertWatcher()
+    return replace(
+        ports,
         fleet=lambda: read_fleet(env),
         fence=lambda token, run: _fence(env, token, run),
-        watchers=(BeatWatcher(), AlertWatcher()),
+        watchers=(beat, alerts),
         anchor=lambda anchor: audit.leave(env, anchor),
         sign=lambda message: audit.sign(env, message),
         pager=EnvironmentPager(env),
@@ -67,7 +77,8 @@ class BeatWatcher:
 
     name = "guard"
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = 2.0) -> None:
+        self._every_s = every_s
         self._ctx: StepContext | None = None
         self._heart: Heartbeat | None = None
 
@@ -83,7 +94,7 @@ class BeatWatcher:
     def poll(self) -> Trigger | None:
         if self._heart is None and self._ctx is not None and leased(self._ctx):
             # Not earlier: a gateway refuses a beat for a lease that was not opened yet.
-            self._heart = Heartbeat(traffic(self._ctx).beat)
+            self._heart = Heartbeat(traffic(self._ctx).beat, interval_s=self._every_s)
             self._heart.__enter__()
         if self._heart is None:
             return None
@@ -102,7 +113,9 @@ class AlertWatcher:
     name = "alert"
     every_s = 2.0
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float | None = None) -> None:
+        if every_s is not None:
+            self.every_s = every_s
         self._seen: Trigger | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

@@ -23,6 +23,8 @@ def destroy(env: Environment, *, with_image: bool = False) -> Result:
     Of an environment with machines of its owner's it forgets what it recorded, and leaves the machines alone. The key that signed the
     lab's releases stays, with the releases; the host image stays as a cache unless ``with_image``.
     """
+    if env.is_sim:
+        return _unmade(env)
     if env.is_lab:
         preflight.check(env)
     with held(env, "destroy"):
@@ -57,6 +59,17 @@ def destroy(env: Environment, *, with_image: bool = False) -> Result:
     if left:
         text += f"\nStill there, and not of this checkout: {', '.join(left)}."
     return Result({"schema": 1, "env": env.name, "removed": removed, "left": left, "images": removed_images}, text)
+
+
+def _unmade(env: Environment) -> Result:
+    """Simulated hosts are their directories; journal, keys and releases stay, as the lab's do."""
+    with held(env, "destroy"):
+        engine.forget(env, "destroy")
+        removed = sorted(path.name for path in (env.state / "world" / "hosts").glob("*"))
+        shutil.rmtree(env.state / "world" / "hosts", ignore_errors=True)
+        forget_fleet(env)
+    data = {"schema": 1, "env": env.name, "removed": removed, "left": [], "images": []}
+    return Result(data, f"Environment {env.name}: {len(removed)} simulated hosts removed.")
 
 
 def _forget_keys(env: Environment) -> None:

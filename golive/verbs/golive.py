@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from golive import actions, engine, releases, runbook
 from golive.environment import ROOT, Environment
 from golive.errors import BadInput, Occupied
+from golive.fleet.port import stand_in
 from golive.fleet.waves import budget_of, policy_of
 from golive.gates.spec import parse_policy
 from golive.lab import keys
@@ -116,7 +117,11 @@ def _ids(env: Environment, version: str | None) -> tuple[str, str | None, str]:
 
 def _release(env: Environment, version: str, kind: str) -> str:
     """The lab builds and signs what it lacks; everywhere else releases come signed. Verified either way."""
-    made = releases.build(env, version) if env.is_lab and "+" not in version else releases.newest(version)
+    hosts = stand_in(env)
+    if hosts is not None:
+        made = hosts.release(version)
+    else:
+        made = releases.build(env, version) if env.is_lab and "+" not in version else releases.newest(version)
     found = releases.verified(env, made.id)
     if found.kind != kind:
         what = "a candidate" if kind == "agent" else "a load client"

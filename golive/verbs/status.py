@@ -15,6 +15,7 @@ from golive.environment import Environment
 from golive.errors import GoliveError
 from golive.fleet.inventory import read_fleet
 from golive.fleet.model import Fleet, Host
+from golive.fleet.port import Commands, stand_in
 from golive.fleet.ssh import Shell
 from golive.verbs.result import Result
 from golive.views.asks import asks
@@ -38,7 +39,7 @@ def status(env: Environment, *, watch: bool = False) -> Result:
         standing = _watched(env, standing)
     fleet = _fleet(env)
     with ExitStack() as stack:
-        shell = stack.enter_context(Shell(env, fleet)) if fleet is not None else None
+        shell = _shell(env, fleet, stack) if fleet is not None else None
         traffic, source = _traffic(standing, fleet, shell)
         data = {
             **_run(env, standing),
@@ -48,6 +49,13 @@ def status(env: Environment, *, watch: bool = False) -> Result:
             "requests": _requests(env, fleet, standing.last),
         }
     return Result(data, _text(data, standing))
+
+
+def _shell(env: Environment, fleet: Fleet, stack: ExitStack) -> Commands:
+    hosts = stand_in(env)
+    shell: Commands = Shell(env, fleet) if hosts is None else hosts.shell(fleet)
+    stack.callback(shell.close)
+    return shell
 
 
 def _fleet(env: Environment) -> Fleet | None:
@@ -103,7 +111,7 @@ def _waiting_until(state: RunState) -> str | None:
     return stage.due if stage is not None and stage.status == "waiting" and not state.rolling_back else None
 
 
-def _traffic(standing: Standing, fleet: Fleet | None, shell: Shell | None) -> tuple[JSON, str]:
+def _traffic(standing: Standing, fleet: Fleet | None, shell: Commands | None) -> tuple[JSON, str]:
     """Percent by version at each gateway, as the gateways do it now; where one does not say, as the journal last saw them all."""
     state = standing.last
     known = {release: 0 for release in (state.release, state.incumbent) if release}
@@ -127,7 +135,7 @@ def _by_version(weights: Mapping[str, float]) -> dict[str, float]:
     return {name: int(share) if share == int(share) else share for name, share in shares.items()}
 
 
-def _hosts(fleet: Fleet | None, shell: Shell | None) -> list[JSON]:
+def _hosts(fleet: Fleet | None, shell: Commands | None) -> list[JSON]:
     """Every host: ``up``, ``bare`` (nothing of the toolkit on it) or ``unreachable``, and the agents that run there."""
     if fleet is None or shell is None:
         return []
@@ -164,7 +172,7 @@ def _requests(env: Environment, fleet: Fleet | None, state: RunState) -> JSON:
     unknown = {"total": None, "failed": None}
     if state.requests["total"]:
         return dict(state.requests)
-    if fleet is None or state.started is None:
+    if fleet is None or state.started is None or env.is_sim:
         return unknown
     from datetime import datetime
 

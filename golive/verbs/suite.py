@@ -66,7 +66,13 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
     if lab:
         # Beside others: it waits for links more than it computes, and its bounds are of bytes and not of times.
         chosen.append(Part("faults", (*_PYTEST, "tests/datapath"), lane="second"))
-        chosen.append(Part("lab", (*_PYTEST, "-x", "tests/system/test_golive.py", "tests/system/test_molecule.py"), lane="alone"))
+        chosen.append(
+            Part(
+                "lab",
+                (*_PYTEST, "-x", "tests/system/test_golive.py", "tests/system/test_molecule.py", "tests/system/test_host_contract.py"),
+                lane="alone",
+            )
+        )
         chosen.append(_PRODLIKE)
     if lab and long:
         chosen.append(Part("lab, long", (*_PYTEST, "--ignore", "tests/system/test_prodlike.py", "tests/system"), lane="alone"))

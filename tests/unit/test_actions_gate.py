@@ -350,8 +350,8 @@ def _gate(name: str = "watch-100", verdict: str = "PASS", nobody: int = 0, **can
 def _signed(step: Step, monkeypatch: pytest.MonkeyPatch, alerts: object = (), **params: Any) -> Any:
     metrics = _Scraped(alerts=list(alerts) if not isinstance(alerts, NoData) else [])  # type: ignore[call-overload]
     metrics.broken = alerts if isinstance(alerts, NoData) else None
-    monkeypatch.setattr(gate_signoff, "operator_tls", lambda pki: None)
-    monkeypatch.setattr(gate_signoff, "Prometheus", lambda address, tls: metrics)
+    monkeypatch.setattr(_measure, "operator_tls", lambda pki: None)
+    monkeypatch.setattr(_measure, "Prometheus", lambda address, tls: metrics)
     asked = gate_signoff.GateSignoff.Params.model_validate(params).model_dump()
     return named("gate.signoff").apply(step.ctx(asked), {})
 

@@ -248,3 +248,16 @@ def test_an_append_is_durable_and_takes_less_than_five_milliseconds(kept):
     assert sorted(times)[50] < 0.005
     with kept.store.reading() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_who_only_reads_does_not_wait_for_a_controller_that_was_stopped_in_the_middle_of_a_write(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Store(path).close()
+    with sqlite3.connect(path, isolation_level=None) as stopped:
+        stopped.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        reader = Store(path, busy_s=5)
+        assert SqlJournal(reader, "lab", FakeClock()).read() == []
+        assert time.monotonic() - began < 3
+        with pytest.raises(Held, match="does not go on"), Store(path, busy_s=0.1).writing():
+            pass

@@ -85,7 +85,7 @@ def test_a_run_gets_both_watchers_and_all_actions(step: Step) -> None:
 def beater(step: Step, monkeypatch: pytest.MonkeyPatch) -> Iterator[BeatWatcher]:
     """A watcher of a run that serves; it beats fast."""
     step.serving(share=10)
-    monkeypatch.setattr(_ports, "Heartbeat", lambda beat: Heartbeat(beat, interval_s=0.005))
+    monkeypatch.setattr(_ports, "Heartbeat", lambda beat, **_: Heartbeat(beat, interval_s=0.005))
     watcher = BeatWatcher()
     watcher.start(step.ctx())
     yield watcher

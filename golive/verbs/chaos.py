@@ -1,0 +1,120 @@
+"""``inv chaos``: faults from a seed, and whether every run that they struck ended right."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from golive.chaos import rounds
+from golive.chaos.controller import Place
+from golive.chaos.rounds import GOOD, Plan, Row
+from golive.environment import Environment
+from golive.errors import BadInput
+from golive.verbs.result import Result
+
+__all__ = ["chaos"]
+
+_FAILED = 1
+
+
+def chaos(
+    env: Environment,
+    *,
+    seed: int = 1,
+    count: int = 20,
+    every_record: bool = False,
+    rehearsal: bool = False,
+    keep: str = "",
+    quiet: bool = False,
+) -> Result:
+    """Plays rounds on simulated hosts; exit code 0 only when every one of them ended right.
+
+    Args:
+        env: as ``--env lab --hosts sim:N`` or ``--env sim-N`` gives it.
+        seed: decides everything that is drawn.
+        count: how many rounds.
+        every_record: instead of drawn rounds: kill -9 at each journal record of a whole run, one run a record.
+        rehearsal: instead: one whole run, T-7d to T+24h, with several faults in it.
+        keep: a file that gets the result as JSON.
+        quiet: say nothing while it goes.
+    """
+    if not env.is_sim:
+        raise BadInput(f"Faults are drawn for simulated hosts: ./inv chaos --env lab --hosts sim:200 (not for the hosts of {env.name}).")
+    if count < 1:
+        raise BadInput(f"--rounds must be at least 1, not {count}.")
+    hosts = f"sim:{env.name.removeprefix('sim-')}"
+    rows: list[Row] = []
+    data: dict[str, Any] = {}
+    with rounds.ground(hosts) as root:
+        if rehearsal:
+            played: Iterable[Row] = [rounds.rehearsal(root, hosts, seed)]
+        elif every_record:
+            played = _every_record(root, hosts)
+        else:
+            played = _side_by_side(root, hosts, [rounds.drawn(seed, number) for number in range(1, count + 1)])
+        for row in played:
+            rows.append(row)
+            data = {"schema": 1, "env": env.name, "seed": seed, "rounds": len(rows), "rows": [one.to_json() for one in rows]}
+            if keep:  # after each: hours of rounds are not lost with the last of them
+                Path(keep).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+            if not quiet:
+                print(_line(row), file=sys.stderr, flush=True)
+    return Result(data, _text(rows), 0 if all(row.ok for row in rows) else _FAILED)
+
+
+def _side_by_side(root: Path, hosts: str, plans: list[Plan]) -> Iterable[Row]:
+    """As many rounds at a time as there are processors; each in a process that starts its controllers by fork."""
+    with ProcessPoolExecutor(_together(), mp_context=get_context("fork")) as pool:
+        yield from pool.map(_Played(root, hosts), plans)
+
+
+def _together() -> int:
+    """Rounds at a time: they wait about as much as they work."""
+    return 2 * (os.cpu_count() or 1)
+
+
+class _Played:
+    def __init__(self, root: Path, hosts: str) -> None:
+        self._root, self._hosts = root, hosts
+
+    def __call__(self, plan: Plan) -> Row:
+        return rounds.struck(self._root, self._hosts, plan)
+
+
+def _every_record(root: Path, hosts: str) -> Iterable[Row]:
+    """Kill points 1, 2, 3, ... until a run ends before it comes to one."""
+    together = _together()
+    kill = "kill -9 controller at a record"
+    with ProcessPoolExecutor(together, mp_context=get_context("fork")) as pool:
+        for first in itertools.count(1, together):
+            plans = [Plan(n, kill, Place(None, "record", n), 1, GOOD, str(n)) for n in range(first, first + together)]
+            for row in pool.map(_Played(root, hosts), plans):
+                if not row.struck:
+                    return
+                yield row
+
+
+def _line(row: Row) -> str:
+    recovery = "-" if row.recovery_s is None else f"{row.recovery_s:.1f} s"
+    told = f"{row.round:4d}  {'ok   ' if row.ok else 'WRONG'}  {row.fault} at {row.at}{'' if row.struck else ' (not reached)'}"
+    told += f", {row.candidate}: {row.end}, recovered in {recovery}, {row.commands} commands, {row.seconds:.1f} s"
+    return told + "".join(f"\n        {sentence}" for sentence in row.wrong[:6])
+
+
+def _text(rows: list[Row]) -> str:
+    wrong = [row for row in rows if not row.ok]
+    ends: dict[str, int] = {}
+    for row in rows:
+        ends[row.end] = ends.get(row.end, 0) + 1
+    times = sorted(row.recovery_s for row in rows if row.recovery_s is not None)
+    told = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
+    recovered = f"; recovered in {times[len(times) // 2]:.1f} s at the median, {times[-1]:.1f} s at most" if times else ""
+    seconds = sum(row.seconds for row in rows)
+    return f"{len(rows)} rounds, {len(wrong)} wrong ends: {told}{recovered}. {seconds:.0f} s of work."
