@@ -277,6 +277,7 @@ _TOLD: dict[str, Callable[[JSON], str]] = {
     "notice.unrouted": lambda d: f"nobody was told: no route for {', '.join(map(str, d.get('to') or []))}",
     "wave.started": lambda d: f"{_wave(d)} begins on {', '.join(d.get('hosts') or [])}",
     "wave.done": lambda d: f"{_wave(d)} done: {d.get('what', '')}{_lost(d)}",
+    "job.lost": lambda d: f"job of wave {d.get('wave')} lost: {d.get('why')}",
     "host.set-aside": lambda d: f"{d.get('host')} set aside, {d.get('state')}: {d.get('reason')}",
     "traffic.set": _traffic,
     "traffic.passed": lambda d: f"{d.get('percent')} % passed its gate: the guards go back no further",

@@ -71,6 +71,7 @@ class Site:
     database: Postgres
     env: Environment
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def root(self, host: str) -> Path:
         return self.directory / "hosts" / host
@@ -98,6 +99,7 @@ class Site:
         with (self.directory / f"{name}.log").open("ab") as log:
             argv = [sys.executable, "-m", "tests.support.worker_main", json.dumps(told)]
             self.workers[name] = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            self.started.append(self.workers[name])
         until(lambda: ready.exists() or self.workers[name].poll() is not None, f"worker {name} is up")
         assert self.workers[name].poll() is None, (self.directory / f"{name}.log").read_text()
 
@@ -175,7 +177,7 @@ def site(tmp_path: Path, database: Postgres, monkeypatch: pytest.MonkeyPatch) ->
         hosts[host] = {**local, "root": str(made.root(host)), "pki_dir": str(env.state.resolve() / "pki" / host)}
     (env.state / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     yield made
-    for worker in made.workers.values():
+    for worker in made.started:
         worker.kill()
         worker.wait()
 
