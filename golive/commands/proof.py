@@ -1,0 +1,89 @@
+"""Tests, measurements and faults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from golive.commands.ending import COMMON, finish, lazily
+from golive.verbs.result import Result
+
+__all__ = ["bench", "chaos", "test"]
+
+
+@task(
+    help={
+        "long": "what takes more than half an hour too",
+        "no-lab": "leave out what needs root and the lab",
+        "suite": "run one part alone: core, datapath or prodlike",
+        "sanitize": "with --suite core: under sanitizers and valgrind too",
+        **COMMON,
+    }
+)
+def test(
+    _: Context,
+    long: bool = False,
+    no_lab: bool = False,
+    suite: str = "",
+    sanitize: bool = False,
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Run the tests: style, types, units, the agent, real tools, and the whole product on the lab."""
+
+    def work() -> Result:
+        from golive.verbs import suite as verb
+
+        return verb.suite(long=long, lab=not no_lab, only=suite, sanitize=sanitize)
+
+    finish(work, as_json=json, debug=debug)
+
+
+@task(positional=["name"], help={"name": "what to measure: core, encoding, forecast, fragmentation, memory or wan", **COMMON})
+def bench(_: Context, name: str, json: bool = False, debug: bool = False) -> None:
+    """Measure what the agent reaches beside its peers, and write it into docs/results."""
+
+    def work() -> Result:
+        from golive.verbs.bench import bench as measure
+
+        return measure(name)
+
+    finish(work, as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "env": "the lab",
+        "hosts": "sim:N for N simulated hosts",
+        "seed": "decides everything that is drawn",
+        "rounds": "how many rounds",
+        "every-record": "kill the controller at each journal record of a run instead, one run a record",
+        "rehearsal": "one run from T-7d to T+24h with several faults instead",
+        "keep": "write the result into this file too",
+        **COMMON,
+    }
+)
+def chaos(
+    _: Context,
+    env: str = "lab",
+    hosts: str = "",
+    seed: int = 1,
+    rounds: int = 20,
+    every_record: bool = False,
+    rehearsal: bool = False,
+    keep: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Strike runs with faults from a seed; exit 0 only when every one of them ended right."""
+    options: dict[str, Any] = {
+        "seed": seed,
+        "count": rounds,
+        "every_record": every_record,
+        "rehearsal": rehearsal,
+        "keep": keep,
+        "quiet": json,
+    }
+    finish(lazily("chaos", env, hosts, **options), as_json=json, debug=debug)
