@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from golive.actions._check import Check
 from golive.actions.port import Outcome, StepContext, action
+from golive.fleet.tunnel import proxy
 from golive.gates.adapters import Prometheus, operator_tls
 from golive.gates.binomial import upper
 from golive.gates.lines import worst
@@ -91,7 +92,8 @@ def _within(what: str, value_ms: float, limit_ms: float, asked: str) -> dict[str
 
 
 def _alerts(ctx: StepContext) -> dict[str, Any]:
-    prometheus = Prometheus(ctx.fleet().ops.address, operator_tls(ctx.env.state / "pki"))
+    fleet = ctx.fleet()
+    prometheus = Prometheus(fleet.ops.address, operator_tls(ctx.env.state / "pki"), proxy=proxy(ctx.env, fleet))
     try:
         firing = prometheus.firing(ctx.clock.now().timestamp())
     finally:
