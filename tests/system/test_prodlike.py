@@ -130,6 +130,8 @@ def test_a_host_replaced_by_another_of_the_same_name_is_refused_by_its_key(world
     muc = next(machine for machine in MACHINES if machine.name == "muc-1")
     world.gone("muc-1")
     world.boot(Machine(muc.name, muc.number), key="muc-1-another")
+    # Neighbours find the new machine at the old address.
+    world.on("jump", "ping", "-c", "20", "-i", "0.5", "-w", "30", "-q", muc.address)
     code, data, said = world.inv("drift", "--env", "prod")
     assert code == 6 and "muc-1" in json.dumps(data["drift"]), said
     assert "another host key than the pinned one" in json.dumps(data)
