@@ -64,6 +64,10 @@ class Host(BaseModel):
     labels: dict[str, str] = {}
     """What the owner says about the machine, such as ``canary: "true"``."""
 
+    def __hash__(self) -> int:
+        # Labels are a mapping, which has none; equal hosts have equal names and addresses.
+        return hash((self.name, self.address))
+
     @property
     def canary(self) -> bool:
         """Whether it is among the first that get something new."""

@@ -13,6 +13,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from golive.environment import Environment
 from golive.errors import GoliveError
@@ -43,7 +44,7 @@ def proxy(env: Environment, fleet: Fleet) -> str | None:
 
 
 class _Proxy:
-    """Speaks as much of HTTP as ``CONNECT host:port`` takes."""
+    """Speaks as much of HTTP as ``CONNECT host:port`` and ``GET http://host:port/path`` take."""
 
     def __init__(self, env: Environment, fleet: Fleet) -> None:
         self._behind = {host.address: host.bastion for host in fleet.hosts}
@@ -89,19 +90,26 @@ class _Proxy:
         if not hmac.compare_digest(given, self._expected):
             _say(client, "407 Proxy Authentication Required")
             return None
-        method, target, _ = first.decode("ascii").split()
-        address, _, port = target.rpartition(":")
-        address = address.strip("[]")
-        if method != "CONNECT" or address not in self._behind:
+        method, target, version = first.decode("ascii").split()
+        # httpx asks a proxy for plain HTTP (an agent's /health) by the whole address, and for everything else by CONNECT.
+        asked = urlsplit(target if method != "CONNECT" else f"//{target}")
+        address, port = asked.hostname or "", asked.port or 80
+        if address not in self._behind or (method != "CONNECT" and (method != "GET" or asked.scheme != "http")):
             _say(client, "403 Not a host of this fleet")
             return None
         bastion = self._behind[address]
         way: Opened = (
-            socket.create_connection((address, int(port)), timeout=_OPEN_S)
+            socket.create_connection((address, port), timeout=_OPEN_S)
             if bastion is None
-            else self._bastions.way(bastion)(address, int(port), _OPEN_S)
+            else self._bastions.way(bastion)(address, port, _OPEN_S)
         )
-        _say(client, "200 OK")
+        if method == "CONNECT":
+            _say(client, "200 OK")
+            return way
+        kept = [line for line in lines if not line.lower().startswith((b"proxy-", b"connection:"))]
+        path = (asked.path or "/") + (f"?{asked.query}" if asked.query else "")
+        # Closed after one answer: the next request on this connection could be for another host.
+        way.sendall(b"\r\n".join([f"GET {path} {version}".encode(), *kept, b"Connection: close", b"", b""]))  # type: ignore[attr-defined]
         return way
 
 

@@ -17,6 +17,7 @@ from golive.fleet.inventory import read_fleet
 from golive.fleet.model import Fleet, Host
 from golive.fleet.port import Commands, stand_in
 from golive.fleet.ssh import Shell
+from golive.fleet.tunnel import proxy
 from golive.verbs.result import Result
 from golive.views.asks import asks
 from golive.views.view import version_of
@@ -181,7 +182,7 @@ def _requests(env: Environment, fleet: Fleet | None, state: RunState) -> JSON:
     end = datetime.fromisoformat(state.ended).timestamp() if state.ended else time.time()
     begin = datetime.fromisoformat(state.started).timestamp()
     try:
-        prometheus = Prometheus(fleet.ops.address, operator_tls(env.state / "pki"))
+        prometheus = Prometheus(fleet.ops.address, operator_tls(env.state / "pki"), proxy=proxy(env, fleet))
     except GoliveError:
         return unknown
     try:

@@ -226,6 +226,8 @@ def short_plan(path: Path) -> None:
         for step in stage["steps"]:
             if step["uses"] == "gate.metrics":
                 step["with"], step["on"] = watched, hold
+            if step["uses"] == "gate.signoff":
+                step["with"] = {"error_rate": "< 10 %", "latency_p50_ms": 1000, "latency_p99_ms": 5000, "availability_percent": 90}
             if step["uses"] == "baseline.freeze":
                 step["with"] = {"for": "15s"}
         kept.append(stage)

@@ -15,6 +15,7 @@ from golive.errors import BadInput, GoliveError, Occupied, Unprepared
 from golive.fleet.hosts_file import read_hosts_file
 from golive.fleet.inventory import ansible_inventory, forget_fleet, read_fleet, read_static_hosts, write_fleet
 from golive.fleet.lock import held
+from golive.fleet.model import Host
 
 KEY = "ssh-ed25519 AAAA"
 
@@ -224,3 +225,11 @@ def test_one_at_a_time_and_the_second_is_told_who(lab: Environment) -> None:
         pass
     with held(lab, "destroy"):
         assert json.loads((lab.state / "terraform.lock").read_text())["verb"] == "destroy"
+
+
+def test_a_host_can_be_a_key_whatever_its_labels() -> None:
+    """Checks over the hosts keep what they asked by host."""
+    first, again = (
+        Host.model_validate({k: v for k, v in entry("a", labels={"canary": "true"}).items() if k != "addresses"}) for _ in range(2)
+    )
+    assert {first: 1}[again] == 1

@@ -76,6 +76,16 @@ def test_a_request_reaches_the_host_through_the_bastion(world: tuple[Environment
     assert len(jump.forwarded) == 1
 
 
+def test_plain_http_goes_the_same_way_and_one_connection_never_serves_two_hosts(
+    world: tuple[Environment, Fleet, SshServer], port: int
+) -> None:
+    env, fleet, jump = world
+    with httpx.Client(proxy=proxy(env, fleet), trust_env=False) as client:
+        assert [client.get(f"http://127.0.0.1:{port}/health?x=1").text for _ in range(2)] == ["hello", "hello"]
+        assert client.get(f"http://127.0.0.2:{port}/health").status_code == 403
+    assert len(jump.forwarded) == 2
+
+
 def test_only_hosts_of_the_fleet_and_only_who_knows_the_secret(world: tuple[Environment, Fleet, SshServer], port: int) -> None:
     env, fleet, jump = world
     url = proxy(env, fleet) or ""
@@ -90,3 +100,16 @@ def test_only_hosts_of_the_fleet_and_only_who_knows_the_secret(world: tuple[Envi
 def test_a_fleet_without_bastions_needs_no_proxy(world: tuple[Environment, Fleet, SshServer]) -> None:
     env, fleet, _ = world
     assert proxy(env, Fleet(env="lab", hosts=tuple(host.model_copy(update={"bastion": None}) for host in fleet.hosts))) is None
+
+
+def test_whoever_asks_a_host_over_https_says_which_way() -> None:
+    """A client without the way would ask the open network for an address inside a site."""
+    sources = [path for path in (environment.ROOT / "golive").rglob("*.py") if path.name != "adapters.py"]
+    calls = [
+        line
+        for path in sources
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if " Prometheus(" in line or "LoadClient(" in line
+    ]
+    assert len(calls) >= 4
+    assert [line for line in calls if "proxy=" not in line] == []
