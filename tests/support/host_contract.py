@@ -53,7 +53,7 @@ class HostContract:
 
     def test_status_says_what_is_there(self, subject: Subject) -> None:
         said = subject.told("status")
-        assert set(said) == {"fence", "releases", "load", "incomplete"}
+        assert set(said) == {"fence", "releases", "load", "incomplete", "plays"}
         assert all(set(row) >= {"id", "digest", "slot", "unit", "active", "enabled", "state"} for row in said["releases"])
 
     def test_an_old_token_is_refused_and_changes_nothing(self, subject: Subject) -> None:

@@ -351,7 +351,7 @@ def _signed(step: Step, monkeypatch: pytest.MonkeyPatch, alerts: object = (), **
     metrics = _Scraped(alerts=list(alerts) if not isinstance(alerts, NoData) else [])  # type: ignore[call-overload]
     metrics.broken = alerts if isinstance(alerts, NoData) else None
     monkeypatch.setattr(_measure, "operator_tls", lambda pki: None)
-    monkeypatch.setattr(_measure, "Prometheus", lambda address, tls: metrics)
+    monkeypatch.setattr(_measure, "Prometheus", lambda address, tls, **_: metrics)
     asked = gate_signoff.GateSignoff.Params.model_validate(params).model_dump()
     return named("gate.signoff").apply(step.ctx(asked), {})
 

@@ -102,11 +102,11 @@ def test_a_request_of_a_kind_that_nobody_knows_is_refused_and_taken_for_no_other
 
 def test_a_kind_of_another_room_is_taken_by_its_own_function(worlds, monkeypatch):
     monkeypatch.setattr(control, "KINDS", dict(control.KINDS))
-    control.register("approval", lambda live, request: live.append("request.seen", control.said(request)) and None)
+    control.register("consent", lambda live, request: live.append("request.seen", control.said(request)) and None)
     with pytest.raises(ValueError, match="two kinds"):
-        control.register("approval", lambda live, request: None)
+        control.register("consent", lambda live, request: None)
     world = worlds()
-    world.during["watch-10"] = lambda ctx: (_ask("approval", "GO"), ctx.sleep(0.05))
+    world.during["watch-10"] = lambda ctx: (_ask("consent", "GO"), ctx.sleep(0.05))
     state = go(world)
     assert (state.outcome, [record.data["reason"] for record in _records("request.seen")]) == ("succeeded", ["GO"])
 

@@ -173,7 +173,8 @@ def verbs(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     monkeypatch.setattr("golive.verbs.golive.engine.run", run)
     monkeypatch.setattr("golive.verbs.golive.keys.ensure", lambda env: None)
     monkeypatch.setattr("golive.verbs.golive._ids", lambda env, release: (NEW, "2.9.0-aaaaaaaaaaaa", "1.1.0-dddddddddddd"))
-    monkeypatch.setattr("golive.verbs.golive.ports_of", lambda env: None)
+    monkeypatch.setattr("golive.verbs.golive.ports_of", lambda env: engine.Ports(timing=TIMING))
+    monkeypatch.setattr("golive.verbs.golive.people_ready", lambda *given: None)
     monkeypatch.setattr("golive.verbs._run.status", lambda env: SimpleNamespace(data={"outcome": engine.state(env).outcome}))
     return lambda: golive(environment(), going_on=True, quiet=True)
 
