@@ -277,7 +277,7 @@ def test_alone_with_a_bad_candidate_the_guard_takes_it_to_zero(shell: Shell) -> 
     code, package, said = inv("package", "--env", "lab", "--release", "3.0.1", "--defect", "errors=20%")
     assert code == 0, said
     # Without the drill, which such a candidate does not survive.
-    process = started("golive", "--env", "lab", "--release", package["releases"][0]["version"], "--from-stage", "pre-deployment")
+    process = started("golive", "--env", "lab", "--release", package["releases"][0]["version"], "--from", "pre-deployment")
     state = killed_when(process, lambda s: s.step == "watch-10" and s.max_candidate_weight >= 10)
     deadline = time.monotonic() + 180
     left = set(GATEWAYS)
