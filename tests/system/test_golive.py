@@ -176,7 +176,7 @@ def still_runs(process: subprocess.Popen[str]) -> None:
         raise AssertionError(f"the controller ended by itself with {process.returncode}; {state.outcome}; last gate: {gates[-1:]}")
 
 
-def killed_when(process: subprocess.Popen[str], reached: Callable[[engine.RunState], bool], deadline_s: float = 420) -> engine.RunState:
+def killed_when(process: subprocess.Popen[str], reached: Callable[[engine.RunState], bool], deadline_s: float = 700) -> engine.RunState:
     """Ends the controller with SIGKILL as soon as its journal shows ``reached``."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
@@ -191,7 +191,7 @@ def killed_when(process: subprocess.Popen[str], reached: Callable[[engine.RunSta
     raise AssertionError("the run never came to the point at which it was to be killed")
 
 
-def killed_at(process: subprocess.Popen[str], kind: str, step: str, deadline_s: float = 420) -> engine.RunState:
+def killed_at(process: subprocess.Popen[str], kind: str, step: str, deadline_s: float = 700) -> engine.RunState:
     """Ends the controller with SIGKILL as soon as the newest record of its journal is of ``kind`` and ``step``.
 
     Looks often enough to catch a step between its intent and its outcome, on one connection: opening the store each time takes a
