@@ -23,12 +23,12 @@ from golive.environment import ROOT
 from golive.fleet.inventory import read_fleet
 from golive.fleet.ssh import Shell
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 GATEWAYS = ("dwcp-lab-ams-1", "dwcp-lab-nyc-1", "dwcp-lab-sgp-1")
 
 
-def inv(*words: str, timeout_s: float = 840) -> tuple[int, dict[str, Any], str]:
+def inv(*words: str, timeout_s: float = 1200) -> tuple[int, dict[str, Any], str]:
     """Exit code, the JSON on stdout, and what a person saw on stderr."""
     done = subprocess.run([str(ROOT / "inv"), *words, "--json"], cwd="/", capture_output=True, text=True, timeout=timeout_s, check=False)
     data = json.loads(done.stdout) if done.stdout.strip() else {}
