@@ -86,6 +86,8 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
     if long and lab:
         chosen.append(Part("link, long", (*_PYTEST, "-m", "alone", "tests/integration"), lane="alone"))
     if long:
+        every = {"GOLIVE_TEST_EVERY_RECORD": "1"}
+        chosen.append(Part("controllers, long", (*_PYTEST, "tests/integration/test_engine_controllers.py"), lane="alone", variables=every))
         chosen.append(Part("gates, long", (sys.executable, "-m", "golive.gates.simulate", "--rollouts", "1000", "--json"), lane="alone"))
     return chosen
 

@@ -57,7 +57,7 @@ def test_two_lanes_run_beside_one_another_and_what_takes_the_lab_runs_alone(tmp_
 
 def test_the_lab_is_never_beside_something_else() -> None:
     assert {part.name: part.lane for part in parts(lab=True, long=True) if "lab" in part.name or "long" in part.name} == dict.fromkeys(
-        ("lab", "lab, long", "rollouts, long", "link, long", "gates, long"), "alone"
+        ("lab", "lab, long", "rollouts, long", "link, long", "controllers, long", "gates, long"), "alone"
     )
 
 
