@@ -238,7 +238,10 @@ def _recovery_s(records: list[Record], seen: int) -> float | None:
     later = records[seen:]
     if not later:
         return None
-    decided = next((record for record in later if record.kind in _DECIDED), later[-1])
+    stages = [record.kind for record in records[:seen] if record.kind.startswith("stage.")]
+    # Who is killed while a stage is waited for has decided, once it is back, to go on waiting: that may take days, and is no recovery.
+    kinds = (*_DECIDED, "fenced") if stages and stages[-1] == "stage.waiting" else _DECIDED
+    decided = next((record for record in later if record.kind in kinds), later[-1])
     return round(max(0.0, _at(decided) - _at(later[0])), 2)
 
 
