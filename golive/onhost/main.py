@@ -67,7 +67,12 @@ def perform(arguments: Sequence[str], stdin: IO[str] | None = None) -> tuple[int
     chosen: Verb = options.verb
     places = Places(Path(options.root))
     try:
-        result = _change(chosen, places, options, stdin) if chosen.changes else chosen.run(Call(places, options, None))
+        if chosen.changes:
+            result = _change(chosen, places, options, stdin)
+        else:
+            call = Call(places, options, None)
+            call.input = stdin
+            result = chosen.run(call)
     except HostFailure as failure:
         return failure.exit_code, str(failure)
     except OSError as error:
