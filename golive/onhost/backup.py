@@ -78,7 +78,12 @@ def status(call: Call) -> dict[str, Any]:
     places, run = call.places, call.options.of
     if not (program.settings_dir(places) / "repository").exists():
         return {"configured": False, "snapshot": None, "verified": None}
-    found = _found(program.Restic(places), places, call.options.env, run)
+    try:
+        found = _found(program.Restic(places), places, call.options.env, run)
+    except program.NotThere:
+        found = (
+            None  # a `take` died, or its storage was full, after it wrote the settings: where there is no repository there is no snapshot
+        )
     checked = [line for line in _verified(places) if found and line["run"] == run and line["snapshot"] == found.id]
     return {"configured": True, "snapshot": found.to_json() if found else None, "verified": checked[-1] if checked else None}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SimHosts", "hosts_of"]
 
-_TIMING = Timing(tick_s=0.02, look_s=0.02, grace_s=5.0, breach_grace_s=1.0)
+_TIMING = Timing(tick_s=0.02, look_s=0.1, grace_s=5.0, breach_grace_s=1.0)
 
 
 class SimHosts:
