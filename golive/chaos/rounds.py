@@ -7,7 +7,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -227,7 +227,7 @@ def struck(root: Path, hosts: str, plan: Plan) -> Row:
     return Row(plan.round, fault.name, at, end, not wrong, recovery, plan.candidate, was_struck, one.commands, took, wrong)
 
 
-def kill_points(root: Path, hosts: str) -> list[Path]:
+def kill_points(root: Path, hosts: str, only: Container[int] | None = None) -> list[Path]:
     """One whole run of a good candidate, stopped at each of its journal records: what a kill -9 would leave there, as a directory each.
 
     A controller that is killed leaves nothing but files, so that a copy of them while it stands still is what another one would find.
@@ -237,8 +237,9 @@ def kill_points(root: Path, hosts: str) -> list[Path]:
     left: list[Path] = []
     while controller.stopped(_TIMEOUT_S):
         left.append(root / f"left-{len(left) + 1}")
-        shutil.copytree(one.directory, left[-1])
-        (left[-1] / "at").write_text(repr(time.time()), encoding="ascii")
+        if only is None or len(left) in only:
+            shutil.copytree(one.directory, left[-1])
+            (left[-1] / "at").write_text(repr(time.time()), encoding="ascii")
         controller.go_on()
     one.ended(controller)
     if one.bugs or one.last().outcome != "succeeded":
