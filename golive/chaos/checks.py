@@ -32,17 +32,19 @@ _MAY = {
 """Which kind of step may have which effect on a host."""
 
 
-def after(world: World, state: RunState, *, may_hold: bool, may_lose: bool) -> list[str]:
+def after(world: World, state: RunState, *, may_hold: bool, may_lose: bool, may_abort: bool = False) -> list[str]:
     """Everything that is wrong, as sentences. Empty: the round ended right."""
     journal = engine.open_journal(world.env)
     records = journal.read()
     wrong = [f"journal: {said}" for said in journal.verify()]
-    wrong += _ended(state, may_hold)
+    wrong += [] if may_abort and state.outcome == "aborted" else _ended(state, may_hold)
     wrong += _effects(world, records)
     if state.outcome == "succeeded":
         wrong += _fleet(world, str(state.release), str(state.incumbent), held=False)
     elif state.outcome in ("rolled-back", "aborted", "held"):
-        held = state.outcome == "held"
+        # A run that was aborted before the incumbent was there owes nobody anything yet.
+        attached = any(record.kind == "step.outcome" and record.step == "incumbent-attached" for record in records)
+        held = state.outcome == "held" or (state.outcome == "aborted" and not attached)
         wrong += _fleet(world, str(state.incumbent), str(state.release), held=held) if state.incumbent else []
     if not may_lose:
         wrong += [f"{site}: users got no answer for {seconds:.1f} s" for site, seconds in lost_s(world).items() if seconds > 0]

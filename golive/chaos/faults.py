@@ -32,6 +32,10 @@ class Fault:
     jumps: bool = False
     second: bool = False
     """Another operator types the same command meanwhile."""
+    types: str = ""
+    """What another operator types meanwhile: ``pause`` (and later ``resume``), or ``abort``."""
+    stage: str = ""
+    """Strikes in this stage only."""
     early: bool = False
     """Strikes what happens before T-0 only."""
 
@@ -71,6 +75,11 @@ def _cut_site(world: World, rng: random.Random) -> Callable[[], None]:
 
 def _prometheus(world: World, rng: random.Random) -> Callable[[], None]:
     return _wrong(world.host(world.fleet.ops.name), dead=("prometheus",))
+
+
+def _storage(**what: object) -> Callable[[World, random.Random], Callable[[], None]]:
+    """Of the backups: they are on the ops host."""
+    return lambda world, rng: _wrong(world.host(world.fleet.ops.name), **what)
 
 
 def _haproxy(world: World, rng: random.Random) -> Callable[[], None]:
@@ -150,6 +159,8 @@ FAULTS = (
     Fault("kill ansible-playbook", _flag("kill-ansible"), early=True),
     Fault("kill terraform", _flag("kill-terraform"), early=True),
     Fault("kill prometheus", _prometheus),
+    Fault("cut the backups' storage", _storage(cut=True)),
+    Fault("fill the backups' storage", _storage(full=True)),
     Fault("kill haproxy", _haproxy, kills_gateway=True),
     Fault("kill a load client", _load_client),
     Fault("kill an agent", _agent),
@@ -160,6 +171,10 @@ FAULTS = (
     Fault("SIGSTOP for a minute", _stopped, spares_run=True),
     Fault("clock of the controller jumps", _nothing, jumps=True),
     Fault("two operators", _nothing, second=True, spares_run=True),
+    Fault("another operator pauses, and resumes", _nothing, types="pause", spares_run=True),
+    Fault("another operator aborts", _nothing, types="abort"),
+    Fault("kill -9 controller in the drill", _nothing, kills=True, what="command", stage="rehearsal", spares_run=True),
+    Fault("kill -9 controller in the backup", _nothing, kills=True, what="command", stage="pre-deployment", spares_run=True),
     Fault("host reboots", _reboot, kills_gateway=True),
     Fault("host replaced by another of its name", _replaced, keeps_hold=True),
     Fault("SSH accepts and hangs", lambda w, r: _wrong(_any(w, r), hangs=True)),

@@ -7,7 +7,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -24,15 +24,20 @@ from golive.errors import GoliveError
 from golive.lab import keys
 from golive.sim import hosts_of
 from golive.sim.guards import pass_time
+from golive.verbs.abort import abort
 from golive.verbs.golive import golive, runbooks
+from golive.verbs.pause import pause
+from golive.verbs.result import Result
+from golive.verbs.resume import resume
 
-__all__ = ["GOOD", "Plan", "Row", "drawn", "ground", "rehearsal", "struck"]
+__all__ = ["GOOD", "Plan", "Row", "drawn", "ground", "kill_points", "rehearsal", "resumed", "struck"]
 
 GOOD = "3.0.0"
 _BAD = ("3.0.1+defect.errors", "3.0.1+defect.corrupt", "3.0.1+defect.latency", "3.0.1+defect.crash")
 _COMMANDS = 10
 """An operator who has typed the same command so often without an end has found a wrong end."""
 _TIMEOUT_S = 600.0
+_MOST_RECORDS = 5000
 _EARLY = ("readiness", "infrastructure", "staging", "final-readiness", "pre-deployment", "deploy")
 _BACK = ("rollback:traffic-back", "rollback:candidate-out", "rollback:verify")
 _DECIDED = ("stage.waiting", "step.intent", "step.outcome", "run.finished", "run.held", "rollback.started", "rollback.traffic-back")
@@ -86,7 +91,7 @@ def drawn(seed: int, number: int) -> Plan:
         stages: list[str] = [_EARLY[1]]
     else:
         stages = forward if candidate == GOOD else [*forward[: forward.index("half")], *_BACK]
-    where = None if fault.name == "kill terraform" else rng.choice(stages)
+    where = fault.stage or (None if fault.name == "kill terraform" else rng.choice(stages))
     count = 1 if fault.name == "kill terraform" else rng.randint(1, 12 if fault.what == "record" else 60)
     return Plan(number, fault.name, Place(where, fault.what, count), rng.randint(1, 12), candidate, f"{seed}/{number}")
 
@@ -101,6 +106,7 @@ def ground(hosts: str, directory: Path | None = None) -> Iterator[Path]:
         with _state(root / "template"):
             env = environment.load("lab", hosts)
             keys.ensure(env)
+            runbooks()  # every controller is forked from here: what it needs is imported once, and not by each
             for version in (GOOD, *_BAD, env.settings.first_incumbent or "", env.settings.load_release):
                 hosts_of(env).release(version)
         yield root
@@ -128,9 +134,10 @@ def _state(root: Path) -> Iterator[None]:
 class _Round:
     """A world of its own, and the commands that were typed in it."""
 
-    def __init__(self, root: Path, hosts: str, name: str, candidate: str) -> None:
+    def __init__(self, root: Path, hosts: str, name: str, candidate: str, *, made: bool = False) -> None:
         state = root / name
-        shutil.copytree(root / "template", state, ignore=shutil.ignore_patterns("world", "runs", "journal*"))
+        if not made:
+            shutil.copytree(root / "template", state, ignore=shutil.ignore_patterns("world", "runs", "journal*"))
         os.environ["GOLIVE_STATE"] = str(state)
         self.env: Environment = environment.load("lab", hosts)
         self.world = hosts_of(self.env).world
@@ -144,6 +151,15 @@ class _Round:
         return Controller(
             self.env, lambda: golive(self.env, release=self.candidate, quiet=True), self.directory / "controller.log", stops, jump_s
         )
+
+    def typed(self, what: str) -> Controller:
+        """Another operator's command, beside whatever goes on."""
+        verbs: dict[str, Callable[[], Result]] = {
+            "pause": lambda: pause(self.env, reason="chaos"),
+            "resume": lambda: resume(self.env),
+            "abort": lambda: abort(self.env, reason="chaos", quiet=True),
+        }
+        return Controller(self.env, verbs[what], self.directory / "other.log")
 
     def ended(self, controller: Controller) -> None:
         """Takes down what a controller may not have ended with."""
@@ -162,12 +178,12 @@ def struck(root: Path, hosts: str, plan: Plan) -> Row:
     began = time.monotonic()
     one = _Round(root, hosts, f"round-{plan.round}", plan.candidate)
     rng, fault = random.Random(plan.seed), plan.fault
-    was_struck, seen, wrong = False, 0, list[str]()
+    was_struck, seen, wrong, before = False, 0, list[str](), ""
     lift: Callable[[], None] = lambda: None  # noqa: E731
     try:
         if fault.early:
             lift, was_struck = fault.strike(one.world, rng), True
-        stops = () if fault.early else (plan.at, Place(plan.at.stage, "record", plan.lift))
+        stops = () if fault.early else (plan.at,) if fault.types else (plan.at, Place(plan.at.stage, "record", plan.lift))
         jump_s = rng.choice((-3600.0, 3600.0, -30.0, 30.0)) if fault.jumps else 0.0
         controller = one.start(stops, jump_s)
         if controller.stopped(_TIMEOUT_S):
@@ -176,7 +192,12 @@ def struck(root: Path, hosts: str, plan: Plan) -> Row:
             if fault.kills:
                 controller.kill()
             else:
+                other = one.typed(fault.types) if fault.types else None
                 controller.go_on()
+                while other is not None:
+                    other.stopped(_TIMEOUT_S)
+                    one.ended(other)
+                    other, before = (one.typed("resume") if fault.types == "pause" and before != "resume" else None), "resume"
                 while controller.stopped(_TIMEOUT_S):
                     lift()
                     controller.go_on()
@@ -185,7 +206,13 @@ def struck(root: Path, hosts: str, plan: Plan) -> Row:
             pass_time(one.world, rng.uniform(5, 90))
         state = _on(one, lift)
         one.world.directory.joinpath("kill-ansible").unlink(missing_ok=True)
-        wrong += after(one.world, state, may_hold=fault.keeps_hold, may_lose=fault.kills_gateway or plan.candidate.endswith("crash"))
+        wrong += after(
+            one.world,
+            state,
+            may_hold=fault.keeps_hold,
+            may_abort=fault.types == "abort",
+            may_lose=fault.kills_gateway or plan.candidate.endswith("crash"),
+        )
         wrong += _expected(plan, state, was_struck)
         end = state.outcome
     except (TimeoutError, OSError, GoliveError) as error:
@@ -198,6 +225,52 @@ def struck(root: Path, hosts: str, plan: Plan) -> Row:
         shutil.rmtree(one.directory, ignore_errors=True)
     at = str(plan.at) if not fault.early else "its first play or plan"
     return Row(plan.round, fault.name, at, end, not wrong, recovery, plan.candidate, was_struck, one.commands, took, wrong)
+
+
+def kill_points(root: Path, hosts: str, only: Container[int] | None = None) -> list[Path]:
+    """One whole run of a good candidate, stopped at each of its journal records: what a kill -9 would leave there, as a directory each.
+
+    A controller that is killed leaves nothing but files, so that a copy of them while it stands still is what another one would find.
+    """
+    one = _Round(root, hosts, "whole", GOOD)
+    controller = one.start((Place(None, "record", 1),) * _MOST_RECORDS)
+    left: list[Path] = []
+    while controller.stopped(_TIMEOUT_S):
+        left.append(root / f"left-{len(left) + 1}")
+        if only is None or len(left) in only:
+            shutil.copytree(one.directory, left[-1])
+            (left[-1] / "at").write_text(repr(time.time()), encoding="ascii")
+        controller.go_on()
+    one.ended(controller)
+    if one.bugs or one.last().outcome != "succeeded":
+        raise GoliveError(f"A run without a fault ended {one.last().outcome}, so there is nothing to strike: {controller.said}")
+    return left
+
+
+def resumed(root: Path, hosts: str, number: int) -> Row:
+    """What was left by a kill -9 at record ``number`` is gone on with, as by the operator's obvious next command."""
+    began, left = time.monotonic(), root / f"left-{number}"
+    one = _Round(root, hosts, left.name, GOOD, made=True)
+    at = float((left / "at").read_text(encoding="ascii"))
+    one.world.clock.set_back(time.time() - at)
+    seen = len(one.records())
+    one.commands = 1
+    pass_time(one.world, random.Random(number).uniform(5, 90))
+    wrong: list[str] = []
+    try:
+        state = _on(one, lambda: None)
+        wrong += after(one.world, state, may_hold=False, may_lose=False)
+        wrong += [f"a good candidate was not taken live: {state.outcome}"] if state.outcome != "succeeded" else []
+        end = state.outcome
+    except (TimeoutError, OSError, GoliveError) as error:
+        wrong.append(f"{type(error).__name__}: {error}")
+        end = "hung"
+    wrong += one.bugs
+    recovery, took = _recovery_s(one.records(), seen), round(time.monotonic() - began, 2)
+    if not wrong:
+        shutil.rmtree(left, ignore_errors=True)
+    name = "kill -9 controller at a record"
+    return Row(number, name, f"run+{number} records", end, not wrong, recovery, GOOD, True, one.commands, took, wrong)
 
 
 def _strike(one: _Round, plan: Plan, controller: Controller, rng: random.Random) -> Callable[[], None]:
@@ -214,7 +287,7 @@ def _on(one: _Round, lift: Callable[[], None]) -> RunState:
     """The operator mends what was broken and types the same command until the run is over."""
     lift()
     state = one.last()
-    while state.outcome not in ("succeeded", "rolled-back") and one.commands < _COMMANDS:
+    while state.outcome not in ("succeeded", "rolled-back", "aborted") and one.commands < _COMMANDS:
         pass_time(one.world, 30.0)
         controller = one.start()
         controller.stopped(_TIMEOUT_S)
@@ -238,7 +311,10 @@ def _recovery_s(records: list[Record], seen: int) -> float | None:
     later = records[seen:]
     if not later:
         return None
-    decided = next((record for record in later if record.kind in _DECIDED), later[-1])
+    stages = [record.kind for record in records[:seen] if record.kind.startswith("stage.")]
+    # Who is killed while a stage is waited for has decided, once it is back, to go on waiting: that may take days, and is no recovery.
+    kinds = (*_DECIDED, "fenced") if stages and stages[-1] == "stage.waiting" else _DECIDED
+    decided = next((record for record in later if record.kind in kinds), later[-1])
     return round(max(0.0, _at(decided) - _at(later[0])), 2)
 
 

@@ -153,7 +153,7 @@ def play_step(
     """``play`` as part of a step: marked as its process, journaled while it runs, ended when the step is asked to end."""
     hosts = stand_in(ctx.env)
     if hosts is not None:
-        return hosts.play(ctx, playbook, extravars, limit)
+        return hosts.play(ctx, playbook, extravars, limit, check)
     pids: list[int] = []
 
     def began(pid: int) -> None:

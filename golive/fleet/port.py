@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from golive.fleet.connection import Completed
     from golive.fleet.model import Fleet, Host
     from golive.gates.metrics import Metrics, Requests
+    from golive.ground.look import Looked
     from golive.ground.provision import Provisioned
     from golive.releases.model import Release
     from golive.runbook.clock import Clock
@@ -53,8 +54,11 @@ class Hosts(Protocol):
     def provision(self) -> Provisioned:
         """The hosts are there and recorded; run again, nothing changes."""
 
-    def play(self, ctx: Any, playbook: str, extravars: Mapping[str, Any], limit: Sequence[str] | None) -> PlayResult:
-        """What the play of this name leaves on hosts."""
+    def look(self) -> Looked:
+        """How far the hosts are from what was recorded of them. Changes nothing."""
+
+    def play(self, ctx: Any, playbook: str, extravars: Mapping[str, Any], limit: Sequence[str] | None, check: bool) -> PlayResult:
+        """What the play of this name leaves on hosts; with ``check`` only how much it would change."""
 
     def web(self, timeout_s: float) -> httpx.Client:
         """A client for what listens on the hosts."""

@@ -77,6 +77,10 @@ def planned(env: Environment, home: Path) -> str:
 
     Raises what `provision` would raise before it changed anything.
     """
+    hosts = stand_in(env)
+    if hosts is not None:
+        changes = hosts.look().changes
+        return "\n".join(f"{change.action}: {change.name}" for change in changes) or "nothing to do"
     if env.is_lab:
         preflight.check(env)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)

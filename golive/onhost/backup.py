@@ -78,7 +78,12 @@ def status(call: Call) -> dict[str, Any]:
     places, run = call.places, call.options.of
     if not (program.settings_dir(places) / "repository").exists():
         return {"configured": False, "snapshot": None, "verified": None}
-    found = _found(program.Restic(places), places, call.options.env, run)
+    try:
+        found = _found(program.Restic(places), places, call.options.env, run)
+    except program.NotThere:
+        found = (
+            None  # a `take` died, or its storage was full, after it wrote the settings: where there is no repository there is no snapshot
+        )
     checked = [line for line in _verified(places) if found and line["run"] == run and line["snapshot"] == found.id]
     return {"configured": True, "snapshot": found.to_json() if found else None, "verified": checked[-1] if checked else None}
 
@@ -86,7 +91,7 @@ def status(call: Call) -> dict[str, Any]:
 @verb("backup take", help="a snapshot of this run, unless there is one; settings as JSON on stdin", changes=False, arguments=_taking)
 def take(call: Call) -> dict[str, Any]:
     """Settings come from stdin: they hold a password. Killed anywhere, it is called again and there is still one snapshot."""
-    places, o, settings = call.places, call.options, _settings()
+    places, o, settings = call.places, call.options, _settings(call)
     with _alone(places, o.wait) as descriptor:
         _admitted(places, o)
         changed = program.write_settings(places, settings)
@@ -184,7 +189,7 @@ def restore(call: Call) -> dict[str, Any]:
     """Refused while an agent runs here. The store that was there lies beside the new one afterwards; settings are not touched."""
     from golive.onhost import installed, units
 
-    places, o, settings = call.places, call.options, _settings()
+    places, o, settings = call.places, call.options, _settings(call)
     agents = [release.unit for release in installed.listed(places, "agent")]
     running = sorted(name for name, unit in units.show(agents).items() if not unit.idle)
     if running:
@@ -226,9 +231,9 @@ def _serve(call: Call) -> dict[str, Any]:
     return {}
 
 
-def _settings() -> dict[str, Any]:
+def _settings(call: Call) -> dict[str, Any]:
     try:
-        given = json.loads(sys.stdin.read() or "null")
+        given = json.loads((call.input or sys.stdin).read() or "null")
     except ValueError:
         given = None
     if not isinstance(given, dict) or not isinstance(given.get("repository"), str) or not given["repository"].strip():

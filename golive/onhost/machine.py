@@ -47,6 +47,12 @@ class Machine:
             connection.close()
         return bytes(answer)
 
+    def connects(self, host: str, port: int, timeout_s: float) -> None:
+        """A connection to ``port`` of ``host`` is taken. Raises OSError when none is."""
+        import socket
+
+        socket.create_connection((host, port), timeout_s).close()
+
     def ready(self, places: Places, port: int, timeout_s: float) -> dict[str, Any]:
         """The answer of ``/ready`` at ``port``. Raises OSError, ValueError or HTTPException when there is none."""
         from golive.onhost import ready

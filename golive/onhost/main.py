@@ -46,6 +46,8 @@ MODULES = {
 }
 """Which module has the verbs that begin with a word. A call imports that one: the controller beats every two seconds."""
 
+_parsers: dict[str | None, argparse.ArgumentParser] = {}
+"""Kept for whoever performs more than one call in a process: simulated hosts."""
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _HOST_SAYS_NO = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """Errors of the host, not of this program: disk full, read-only, broken."""
@@ -63,11 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def perform(arguments: Sequence[str], stdin: IO[str] | None = None) -> tuple[int, str]:
     """Runs one verb: the exit code and what goes to stdout (0) or stderr. Raises SystemExit for words that are no verb."""
-    options = _parser(_load(arguments)).parse_args(list(arguments))
+    first = _load(arguments)
+    if first not in _parsers:
+        _parsers[first] = _parser(first)
+    options = _parsers[first].parse_args(list(arguments))
     chosen: Verb = options.verb
     places = Places(Path(options.root))
     try:
-        result = _change(chosen, places, options, stdin) if chosen.changes else chosen.run(Call(places, options, None))
+        if chosen.changes:
+            result = _change(chosen, places, options, stdin)
+        else:
+            call = Call(places, options, None)
+            call.input = stdin
+            result = chosen.run(call)
     except HostFailure as failure:
         return failure.exit_code, str(failure)
     except OSError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from golive.onhost import durable
+from golive.onhost import durable, machine
 from golive.onhost.failures import Refused
 from golive.onhost.places import Places
 
@@ -152,7 +151,7 @@ class Restic:
         parts = urlsplit(url.partition(":")[2])
         host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 443)
         try:
-            socket.create_connection((host, port), _CONNECT_S).close()
+            machine.here().connects(host, port, _CONNECT_S)
         except OSError as error:
             raise Refused(f"The backup repository at {host}:{port} does not answer ({error.strerror or error}).") from None
 
@@ -164,7 +163,7 @@ class Restic:
         # Into files and not pipes: a restic whose caller was killed goes on to the end, and its snapshot counts.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             try:
-                done = subprocess.run(
+                done = machine.here().run(
                     ["nice", "-n", "5", _PROGRAM, *cache, *tls, *words],
                     stdin=subprocess.DEVNULL,
                     stdout=out,

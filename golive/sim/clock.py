@@ -77,6 +77,11 @@ class SimClock:
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
+    def set_back(self, seconds: float) -> None:
+        """The world is ``seconds`` younger: the real time that a copy of a world lay about did not pass in it."""
+        with self._lock:
+            self._shared[:8] = struct.pack("d", self.skipped_s - seconds)
+
     def at_least(self, moment: float) -> None:
         """The monotonic clock shows ``moment`` or later: what several waited for side by side passes once."""
         left = moment - self.monotonic()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import httpx
 
     from golive.fleet.ansible import PlayResult
+    from golive.ground.look import Looked
     from golive.ground.provision import Provisioned
     from golive.releases.model import Release
     from golive.sim.load import SimMetrics, SimRequests
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SimHosts", "hosts_of"]
 
-_TIMING = Timing(tick_s=0.02, look_s=0.02, grace_s=5.0, breach_grace_s=1.0)
+_TIMING = Timing(tick_s=0.02, look_s=0.1, grace_s=5.0, breach_grace_s=1.0)
 
 
 class SimHosts:
@@ -45,10 +46,15 @@ class SimHosts:
         self._point()
         return provision(self.world)
 
-    def play(self, ctx: Any, playbook: str, extravars: Mapping[str, Any], limit: Sequence[str] | None) -> PlayResult:
+    def look(self) -> Looked:
+        from golive.sim.plays import look
+
+        return look(self.world)
+
+    def play(self, ctx: Any, playbook: str, extravars: Mapping[str, Any], limit: Sequence[str] | None, check: bool) -> PlayResult:
         from golive.sim.plays import play
 
-        return play(self.world, self._point, ctx, playbook, extravars, limit)
+        return play(self.world, self._point, ctx, playbook, extravars, limit, check=check)
 
     def web(self, timeout_s: float) -> httpx.Client:
         import httpx

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from golive.onhost import ready
 from golive.onhost.machine import Machine
 from golive.onhost.places import Places
+from golive.sim import restic
 from golive.sim.world import SimHost, World
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class SimMachine(Machine):
 
     def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         words = list(command)
+        if words[:4] == ["nice", "-n", "5", "restic"]:
+            return restic.ran(self._world, words[4:], options, self._world.clock.world() + self.waited_s)
         if words[:3] == ["nice", "-n", "19"]:
             return self._uv(words[3:])
         if words[0] == "systemctl":
@@ -160,6 +163,14 @@ class SimMachine(Machine):
                 status = "MAINT" if f"slot_{slot}/{server.name}" in out else "UP" if up else "DOWN"
                 rows.append(f"slot_{slot},{server.name},{status},{'L7OK' if up else 'L4CON'}")
         return rows
+
+    # -- the network -----------------------------------------------------------------------------------------------------------
+
+    def connects(self, host: str, port: int, timeout_s: float) -> None:
+        there = self._world.host(host).condition
+        if there.cut or there.hangs:
+            self.waited_s += timeout_s
+            raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
 
     # -- releases --------------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from golive.errors import GoliveError, Unreachable
@@ -14,12 +15,13 @@ from golive.fleet.inventory import read_fleet, write_fleet
 from golive.fleet.lock import held
 from golive.fleet.model import Host
 from golive.fleet.terraform import Change
+from golive.ground.look import Looked
 from golive.ground.provision import Provisioned
 from golive.releases.signing import trust
 from golive.sim.shell import SimShell, onhost
 from golive.sim.world import SimHost, World
 
-__all__ = ["play", "provision"]
+__all__ = ["look", "play", "provision"]
 
 
 def provision(world: World) -> Provisioned:
@@ -29,22 +31,48 @@ def provision(world: World) -> Provisioned:
         if killed.exists():
             killed.unlink()
             raise GoliveError("Terraform was ended before its plan was applied; the same command plans anew.")
-        try:
-            before: Any = {host.name: host.host_key for host in read_fleet(world.env).hosts}
-        except GoliveError:
-            before = {}
-        world.__init__(world.env)  # type: ignore[misc]  # keys may be other ones now
-        now = {host.name: host.host_key for host in world.fleet.hosts}
-        made = [name for name in now if before.get(name) != now[name]]
-        done = {name: "update" if name in before else "create" for name in made}
-        changes = tuple(Change(f"sim_host.{name}", name, action, "", "sim_host", {}) for name, action in done.items())
+        changes = _changes(world)
         if changes:
             write_fleet(world.env, {"hosts": [host.model_dump() for host in world.fleet.hosts]})
     return Provisioned(world.fleet, changes, {})
 
 
+def look(world: World) -> Looked:
+    """What a plan would find, without one: the machines as they are, held against the record."""
+    with held(world.env, "golive"):
+        changes = _changes(world)
+    applied = _pinned(world) is not None
+    return Looked(applied, changes, missing=() if applied else ("fleet.json",))
+
+
+def _changes(world: World) -> tuple[Change, ...]:
+    before = _pinned(world) or {}
+    world.__init__(world.env)  # type: ignore[misc]  # keys may be other ones now
+    now = {host.name: host.host_key for host in world.fleet.hosts}
+    done = {name: "update" if name in before else "create" for name in now if before.get(name) != now[name]}
+    return tuple(
+        Change(f"sim_host.{name}", name, action, "its host key is another" * (action == "update"), "sim_host", {})
+        for name, action in done.items()
+    )
+
+
+def _pinned(world: World) -> dict[str, str] | None:
+    """The host keys as recorded; None when nothing ever was."""
+    try:
+        return {host.name: host.host_key for host in read_fleet(world.env).hosts}
+    except GoliveError:
+        return None
+
+
 def play(
-    world: World, point: Callable[[], None], ctx: Any, playbook: str, extravars: Mapping[str, Any], limit: Sequence[str] | None
+    world: World,
+    point: Callable[[], None],
+    ctx: Any,
+    playbook: str,
+    extravars: Mapping[str, Any],
+    limit: Sequence[str] | None,
+    *,
+    check: bool = False,
 ) -> PlayResult:
     """``base.yml`` and ``install.yml``; host after host, so that one that is killed has reached some of them."""
     fleet = read_fleet(world.env)
@@ -61,7 +89,10 @@ def play(
         ctx.check()
         try:
             shell.run(host, ["true"], timeout_s=20)
-            changed[host.name] = _BOOKS[playbook](world, host, extravars)
+            book = _BOOKS[playbook]
+            if check and playbook != "base.yml":
+                continue  # what it would install is not there yet
+            changed[host.name] = len(_differs(world, host)) if check else book(world, host, extravars)
         except KeyError:
             said = f"Simulated hosts know nothing of {playbook}; golive/sim/plays.py has to say what it leaves on them."
             raise GoliveError(said) from None
@@ -72,23 +103,27 @@ def play(
     return PlayResult(playbook, 4 if unreachable else 2 if failed else 0, changed, failed, unreachable, time.monotonic() - began)
 
 
-def _base(world: World, host: Host, extravars: Mapping[str, Any]) -> int:
-    there = world.host(host.name)
-    etc, now = there.places.etc, world.clock.world()
-    there.places.allowed_signers.parent.mkdir(parents=True, exist_ok=True)
-    trusted = trust(world.env)
+def _differs(world: World, host: Host) -> dict[Path, str]:
+    """Files of the base play that are not as it leaves them."""
+    places, trusted = world.host(host.name).places, trust(world.env)
     wanted = {
-        there.places.allowed_signers: trusted.allowed_signers.read_text(encoding="utf-8"),
-        there.places.signature_namespace: trusted.namespace + "\n",
-        etc / "host.json": json.dumps({"name": host.name, "address": host.address}),
+        places.allowed_signers: trusted.allowed_signers.read_text(encoding="utf-8"),
+        places.signature_namespace: trusted.namespace + "\n",
+        places.etc / "host.json": json.dumps({"name": host.name, "address": host.address}),
+        **{places.tls / name: f"simulated {name} of {host.name}\n" for name in ("ca.crt", "agent.crt", "agent.key")},
     }
-    changed = 0
-    for path, text in wanted.items():
+    return {path: text for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text}
+
+
+def _base(world: World, host: Host, extravars: Mapping[str, Any]) -> int:
+    there, now = world.host(host.name), world.clock.world()
+    differs = _differs(world, host)
+    for path, text in differs.items():
         if there.condition.full:
             raise OSError(28, "No space left on device", str(path))
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            changed += 1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    changed = len(differs)
     if host.gateway:
         (there.root / "run/dwcp-gateway").mkdir(parents=True, exist_ok=True)
         if "haproxy" not in there.condition.dead and not there.ledger.read().haproxy:

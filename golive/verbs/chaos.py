@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sys
@@ -13,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from golive.chaos import rounds
-from golive.chaos.controller import Place
-from golive.chaos.rounds import GOOD, Plan, Row
+from golive.chaos.rounds import Plan, Row
 from golive.environment import Environment
 from golive.errors import BadInput
 from golive.verbs.result import Result
@@ -76,8 +74,8 @@ def _side_by_side(root: Path, hosts: str, plans: list[Plan]) -> Iterable[Row]:
 
 
 def _together() -> int:
-    """Rounds at a time: they wait about as much as they work."""
-    return 2 * (os.cpu_count() or 1)
+    """Rounds at a time: time passes in none, so that they work and do not wait."""
+    return len(os.sched_getaffinity(0))
 
 
 class _Played:
@@ -89,16 +87,20 @@ class _Played:
 
 
 def _every_record(root: Path, hosts: str) -> Iterable[Row]:
-    """Kill points 1, 2, 3, ... until a run ends before it comes to one."""
-    together = _together()
-    kill = "kill -9 controller at a record"
-    with ProcessPoolExecutor(together, mp_context=get_context("fork")) as pool:
-        for first in itertools.count(1, together):
-            plans = [Plan(n, kill, Place(None, "record", n), 1, GOOD, str(n)) for n in range(first, first + together)]
-            for row in pool.map(_Played(root, hosts), plans):
-                if not row.struck:
-                    return
-                yield row
+    """A run is killed at record 1, 2, 3, ... and gone on with."""
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:  # a world opened here would be every child's
+        left = pool.submit(rounds.kill_points, root, hosts).result()
+    with ProcessPoolExecutor(_together(), mp_context=get_context("fork")) as pool:
+        # Spread over the run: whoever stops before the end has seen something of every stage.
+        yield from pool.map(_Resumed(root, hosts), sorted(range(1, len(left) + 1), key=lambda number: (number % 8, number)))
+
+
+class _Resumed:
+    def __init__(self, root: Path, hosts: str) -> None:
+        self._root, self._hosts = root, hosts
+
+    def __call__(self, number: int) -> Row:
+        return rounds.resumed(self._root, self._hosts, number)
 
 
 def _line(row: Row) -> str:

@@ -22,6 +22,7 @@ from golive.chaos.rounds import GOOD, Plan, Row, drawn
 from golive.errors import BadInput
 from golive.sim import hosts_of
 from golive.verbs import chaos as verb
+from golive.verbs.dry_run import dry_run
 
 HOSTS = "sim:5"
 KILL, INSIDE = "kill -9 controller at a record", "kill -9 controller inside a step"
@@ -48,6 +49,9 @@ def play(root: Path, number: int, kind: str, at: Place, candidate: str = GOOD) -
         (4, KILL, Place("sign-off", "record", 6), GOOD),
         (5, KILL, Place("rollback:traffic-back", "record", 2), "3.0.1+defect.errors"),
         (7, "cut a host", Place("rollback:candidate-out", "record", 2), "3.0.1+defect.corrupt"),
+        (8, "fill the backups' storage", Place("pre-deployment", "record", 4), GOOD),
+        (9, "another operator pauses, and resumes", Place("canary", "record", 3), GOOD),
+        (10, INSIDE, Place("pre-deployment", "command", 20), GOOD),
     ],
 )
 def test_a_run_that_was_struck_ends_right(root: Path, number: int, kind: str, at: Place, candidate: str) -> None:
@@ -55,6 +59,19 @@ def test_a_run_that_was_struck_ends_right(root: Path, number: int, kind: str, at
     assert row.struck and row.ok, row
     assert row.end == ("succeeded" if candidate == GOOD else "rolled-back")
     assert row.recovery_s is not None and row.recovery_s < 10
+
+
+def test_a_run_that_another_operator_aborts_is_taken_the_whole_way_back(root: Path) -> None:
+    row = play(root, 11, "another operator aborts", Place("half", "record", 3))
+    assert row.struck and row.ok and row.end == "aborted", row
+
+
+def test_what_a_kill_at_a_record_leaves_is_gone_on_with(root: Path) -> None:
+    drill, early = 120, 2
+    assert len(rounds.kill_points(root, HOSTS, only=(early, drill))) > 250
+    for number in (early, drill):
+        row = rounds.resumed(root, HOSTS, number)
+        assert row.ok and row.end == "succeeded", row
 
 
 def test_releases_that_are_not_put_on_every_host_end_wrong(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +103,21 @@ def finished(root: Path) -> Iterator[environment.Environment]:
 
 def said(env: environment.Environment, *, may_lose: bool = True) -> list[str]:
     return after(hosts_of(env).world, engine.standing(env).last, may_hold=False, may_lose=may_lose)
+
+
+def test_a_dry_run_changes_nothing_on_simulated_hosts(finished: environment.Environment) -> None:
+    world = hosts_of(finished).world
+
+    def there() -> dict[str, bytes]:
+        every = world.directory.rglob("*")
+        return {str(path): path.read_bytes() for path in every if path.is_file() and path.name not in ("clock", "guard-alive.json")}
+
+    host = world.host(world.fleet.agents[1].name)
+    (host.places.etc / "host.json").write_text("drifted")
+    before, records = there(), engine.open_journal(finished).read()
+    told = dry_run(finished, release="3.0.1+defect.errors")
+    assert told.exit_code == 0 and f"base.yml would change 1 things on {host.name}" in told.text, told.text
+    assert there() == before and engine.open_journal(finished).read() == records
 
 
 def test_what_was_spoilt_after_a_run_that_ended_right_is_named(finished: environment.Environment) -> None:
