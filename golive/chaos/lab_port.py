@@ -92,8 +92,8 @@ class Stage(Protocol):
         """The environment's last run."""
         ...
 
-    def facts(self, since: float) -> Facts:
-        """What is true now; requests from the unix time ``since`` on."""
+    def facts(self, since: float | None) -> Facts:
+        """What is true now; requests from the unix time ``since`` on. None: what hosts say alone, without users and journal."""
         ...
 
     def mend(self) -> list[str]:

@@ -101,7 +101,7 @@ class LabRow(Row):
     """How a round went, with what only real hosts can say. Times in seconds."""
 
     resume_s: float | None = None
-    """From the command typed after a kill until it had decided something."""
+    """From the first record of the process typed after a kill until it had decided something."""
     traffic_back_s: float | None = None
     """From what sent the run back until the incumbent had everything."""
     rollback_s: float | None = None
@@ -196,7 +196,7 @@ class _Play:
         seen = stage.appeared()
         first, since = (seen[-1].seq if seen else 0), time.time()
         first = max([first, stage.state().seq])
-        before = stage.facts(since)
+        before = stage.facts(None)
         if fault.prepare is not None:
             fault.prepare(self._scene)
         words, stuck, told = begin_words(stage.env_name, plan), False, None
@@ -288,8 +288,10 @@ class _Play:
         row, since = self._row, self._typed_after if self._plan.fault.kills else self._struck_at
         if since is not None:
             decided = next((record for record in records if _at(record.at) >= since and record.kind in _DECIDED), None)
-            row.recovery_s = round(_at(decided.at) - since, 2) if decided is not None and not self._plan.fault.jumps else None
-            row.resume_s = row.recovery_s if self._plan.fault.kills else None
+            if decided is not None and not self._plan.fault.jumps:  # records of a clock that jumps say no times
+                row.recovery_s = round(_at(decided.at) - since, 2)
+                first = next(record for record in records if _at(record.at) >= since)
+                row.resume_s = round(_at(decided.at) - _at(first.at), 2) if self._plan.fault.kills else None
         back = state.rollback or {}
         row.sent_back_by = str(next((t.get("source") for t in state.triggers), ""))
         if back.get("breach_at"):

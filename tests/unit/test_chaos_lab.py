@@ -201,7 +201,7 @@ class Paper:
     def state(self) -> RunState:
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
-    def facts(self, since: float) -> Facts:
+    def facts(self, since: float | None) -> Facts:
         return facts()
 
     def mend(self) -> list[str]:
