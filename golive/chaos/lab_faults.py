@@ -26,6 +26,9 @@ Lift = Callable[[], None]
 _LOOK_S = 30.0
 """How long a program of the run is waited for that is to be killed."""
 
+_SECOND = {"golive": (5,), "rollback": (3, 4, 5)}
+"""How a second operator's command may end: to go back is asked of the process that holds the run, whose end is told."""
+
 _ALL = """table inet {table} {{
   chain in {{ type filter hook input priority -200; policy drop; iifname "lo" accept; }}
   chain out {{ type filter hook output priority -200; policy drop; oifname "lo" accept; }}
@@ -204,8 +207,8 @@ def _second(scene: Scene) -> Lift:
         other.end()
     if scene.controller is not None and scene.controller.status is not None:
         scene.missed = "the first operator's command had ended"
-    elif status != 5:
-        scene.wrong.append(f"a second operator's command ended with {status}, not with 5 (occupied): {other.said[:200]}")
+    elif status not in _SECOND[scene.words[0]]:
+        scene.wrong.append(f"a second operator's {scene.words[0]} ended with {status}: {other.said[:200]}")
     return lambda: None
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from golive import engine
 from golive.chaos import lab_rounds
 from golive.chaos.lab_faults import named
+from golive.chaos.lab_port import HostFacts
 from golive.chaos.lab_rounds import BAD, LabRow, drawn
 from golive.chaos.lab_stage import LabStage
 from golive.chaos.rounds import GOOD
@@ -61,11 +62,28 @@ def _lifted(env: Environment, stage: LabStage) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _serving(env: Environment, stage: LabStage) -> bool:
+    """Whether the lab stands already as a round leaves it, so that nothing has to be made."""
+    last = engine.standing(env).last
+    if not (env.state / "fleet.json").exists() or last.run is None or last.open or last.signed_off or last.incumbent is None:
+        return False
+    agents = [host for host in stage.facts(None).hosts if host.agent]
+    return bool(agents) and all(_runs(host, last.incumbent) for host in agents)
+
+
+def _runs(host: HostFacts, release: str) -> bool:
+    weight = host.weight or {}
+    return any(entry["id"] == release and entry.get("active") for entry in host.releases) and (
+        not host.gateway or (weight.get("runtime") is not None and weight.get("lease") is None)
+    )
+
+
 def _grounded(env: Environment, stage: LabStage) -> None:
     """The incumbent serves, users are there, and no run is open: what a round begins from."""
-    last = engine.standing(env).last
-    if last.open:
+    if engine.standing(env).last.open:
         _typed(stage, ("abort", "--env", env.name, "--reason", "rounds begin"), (0, 3, 4))
+    if _serving(env, stage):
+        return
     _typed(stage, ("golive", "--env", env.name, "--release", GOOD, "--from", "infrastructure", "--until", "infrastructure"), (0,))
     serving = engine.standing(env).last.incumbent
     if serving is not None and serving.startswith(f"{GOOD}-"):
