@@ -85,10 +85,8 @@ class Fault:
     """The controller is killed where it stands."""
     inside: bool = False
     """Strikes some time into a step, not at a record."""
-    ground: bool = False
-    """Strikes the stage that makes the hosts."""
-    deploys: bool = False
-    """Strikes the step that plays on hosts."""
+    ground: int = 0
+    """Strikes this step of the stage that makes the hosts: the only one in which every round plays and applies something."""
     may_lose: bool = False
     """It ends or cuts what answers users."""
     restarts: bool = False
@@ -242,7 +240,7 @@ def _gateway(scene: Scene) -> Host:
 FAULTS = (
     Fault("kill -9 controller at a record", _nothing, kills=True),
     Fault("kill -9 controller inside a step", _nothing, kills=True, inside=True),
-    Fault("kill ansible-playbook", _program("ansible-playbook"), deploys=True),
+    Fault("kill ansible-playbook", _program("ansible-playbook"), ground=2),
     Fault("SIGSTOP for a while", _stopped, lasts_s=(20.0, 60.0)),
     Fault("two operators", _second),
     Fault("kill the guard", _unit("dwcp-guard.service", _gateway)),
@@ -254,7 +252,7 @@ FAULTS = (
     Fault("kill an agent", _unit("dwcp-agent@*.service", lambda scene: scene.victim), may_lose=True, restarts=True),
     Fault("fill a disk", _fill_disk, prepare=_small_disk),
     Fault("kill haproxy", _unit("haproxy.service", _gateway), may_lose=True),
-    Fault("kill terraform", _program("terraform"), ground=True),
+    Fault("kill terraform", _program("terraform"), ground=1),
     Fault("cut a site", _cut_site, may_lose=True),
     Fault("host reboots", _reboot, may_lose=True, restarts=True),
     Fault("host replaced by another of its name", _replaced, may_lose=True, restarts=True, replaces=True),

@@ -122,16 +122,14 @@ def drawn(seed: int, number: int, *, kills_only: bool = False) -> Plan:
         fault = FAULTS[number - 1] if number <= len(FAULTS) else rng.choice(FAULTS)
     if fault.ground:
         part, stage = "ground", "infrastructure"
-    elif fault.deploys:
-        part, stage = "deploy", "deploy"
     else:
         part = "canary" if rng.random() < 0.3 else "deploy"
         forward = ["pre-deployment", "deploy", "canary"] if part == "canary" else ["deploy", "deploy", "validate"]
         back = [name for name in _LENGTHS if name.startswith("rollback:")]
         stage = rng.choice(forward) if rng.random() < 0.7 else rng.choice(back)
     candidate = BAD if part == "canary" and rng.random() < 0.4 else GOOD
-    if fault.ground or fault.deploys:
-        at = Moment(stage, "step", 1)
+    if fault.ground:
+        at = Moment(stage, "step", fault.ground)
     elif fault.inside:
         at = Moment(stage, "step", rng.randint(1, _STEPS.get(stage, 2)), round(rng.uniform(0.0, 6.0), 2))
     else:
