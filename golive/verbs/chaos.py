@@ -15,6 +15,7 @@ from golive.chaos import rounds
 from golive.chaos.rounds import Plan, Row
 from golive.environment import Environment
 from golive.errors import BadInput
+from golive.verbs._chaos_lab import lab_rounds_of
 from golive.verbs.result import Result
 
 __all__ = ["chaos"]
@@ -43,13 +44,15 @@ def chaos(
         keep: a file that gets the result as JSON.
         quiet: say nothing while it goes.
     """
-    if not env.is_sim:
-        raise BadInput(f"Faults are drawn for simulated hosts: ./inv chaos --env lab --hosts sim:200 (not for the hosts of {env.name}).")
+    if not env.is_lab:
+        raise BadInput(
+            f"Faults are for simulated hosts (./inv chaos --env lab --hosts sim:200) and for the lab's, not for the hosts of {env.name}."
+        )
     if count < 1:
         raise BadInput(f"--rounds must be at least 1, not {count}.")
+    if not env.is_sim:
+        return _played(env, seed, lab_rounds_of(env, seed, count, every_record=every_record, rehearsal=rehearsal), keep, quiet)
     hosts = f"sim:{env.name.removeprefix('sim-')}"
-    rows: list[Row] = []
-    data: dict[str, Any] = {}
     with rounds.ground(hosts) as root:
         if rehearsal:
             played: Iterable[Row] = [rounds.rehearsal(root, hosts, seed)]
@@ -57,13 +60,19 @@ def chaos(
             played = _every_record(root, hosts)
         else:
             played = _side_by_side(root, hosts, [rounds.drawn(seed, number) for number in range(1, count + 1)])
-        for row in played:
-            rows.append(row)
-            data = {"schema": 1, "env": env.name, "seed": seed, "rounds": len(rows), "rows": [one.to_json() for one in rows]}
-            if keep:  # after each: hours of rounds are not lost with the last of them
-                Path(keep).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-            if not quiet:
-                print(_line(row), file=sys.stderr, flush=True)
+        return _played(env, seed, played, keep, quiet)
+
+
+def _played(env: Environment, seed: int, played: Iterable[Row], keep: str, quiet: bool) -> Result:
+    rows: list[Row] = []
+    data: dict[str, Any] = {}
+    for row in played:
+        rows.append(row)
+        data = {"schema": 1, "env": env.name, "seed": seed, "rounds": len(rows), "rows": [one.to_json() for one in rows]}
+        if keep:  # after each: hours of rounds are not lost with the last of them
+            Path(keep).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        if not quiet:
+            print(_line(row), file=sys.stderr, flush=True)
     return Result(data, _text(rows), 0 if all(row.ok for row in rows) else _FAILED)
 
 

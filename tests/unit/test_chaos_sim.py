@@ -183,10 +183,11 @@ def test_a_wrong_end_is_the_exit_code_and_stands_in_the_rows(monkeypatch: pytest
     assert verb.chaos(env, seed=3, count=1, quiet=True).exit_code == 0
 
 
-def test_only_simulated_hosts_are_struck(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_hosts_that_the_toolkit_makes_are_struck(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GOLIVE_STATE", str(tmp_path))
-    with pytest.raises(BadInput, match="sim:200"):
-        verb.chaos(environment.load("lab"), quiet=True)
+    for owners in ("staging", "prod"):
+        with pytest.raises(BadInput, match="sim:200"):
+            verb.chaos(environment.load(owners), quiet=True)
     for hosts in ("sim:4", "sim:x", "lab:6", "sim:9999"):
         with pytest.raises(BadInput):
             environment.load("lab", hosts)
