@@ -59,7 +59,7 @@ def bench(_: Context, name: str, json: bool = False, debug: bool = False) -> Non
         "hosts": "sim:N for N simulated hosts",
         "seed": "decides everything that is drawn",
         "rounds": "how many rounds",
-        "every-record": "kill the controller at each journal record of a run instead, one run a record",
+        "every-record": "kills alone: on simulated hosts at each journal record of a run, on the lab at drawn ones",
         "rehearsal": "one run from T-7d to T+24h with several faults instead",
         "keep": "write the result into this file too",
         **COMMON,
