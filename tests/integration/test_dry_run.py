@@ -20,6 +20,7 @@ from golive.actions.port import StepContext
 from golive.environment import Environment
 from golive.errors import Unprepared
 from golive.fleet import ansible
+from golive.fleet.model import Host
 from golive.fleet.terraform import Terraform
 from golive.lab import keys
 from golive.runbook import Pace, RealClock
@@ -57,18 +58,18 @@ def test_terraforms_plan_is_told_and_the_environments_state_stays_as_it_is(
     prod: Environment, server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = {"name": "ops", "site": "fra", "address": "127.0.0.1", "role": "ops", "ssh_port": server.port, "host_key": server.public}
-    listed = [entry]
+    listed = [Host.model_validate(entry)]
     monkeypatch.setattr("golive.ground.tool.read_static_hosts", lambda env: listed)
     before = _snapshot(prod.state)
     told = ground.planned(prod, tmp_path / "first")
     assert "dwcp_static_host" in told and "is not there" in told
     assert _snapshot(prod.state) == before and not (prod.state / "terraform" / "terraform.tfstate").exists()
-    tool = Terraform(prod, {"hosts": listed})
+    tool = Terraform(prod, {"hosts": [host.model_dump() for host in listed]})
     tool.init()
     tool.apply(tool.plan())
     before = _snapshot(prod.state)
     assert ground.planned(prod, tmp_path / "second") == "Nothing to do: everything is as declared."
-    listed[0] = {**entry, "site": "ber"}
+    listed[0] = Host.model_validate({**entry, "site": "ber"})
     assert "site fra -> ber" in ground.planned(prod, tmp_path / "third")
     server.close()
     assert "drift: ops: " in ground.planned(prod, tmp_path / "fourth")
