@@ -73,8 +73,8 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
                 lane="alone",
             )
         )
-        chosen.append(_PRODLIKE)
     if lab and long:
+        chosen.append(_PRODLIKE)
         chosen.append(Part("lab, long", (*_PYTEST, "--ignore", "tests/system/test_prodlike.py", "tests/system"), lane="alone"))
         chosen.append(
             Part(

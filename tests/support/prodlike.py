@@ -128,6 +128,9 @@ class Owner:
             *("--volume", f"{there / 'sshd_config'}:/etc/ssh/sshd_config:ro", *podman.resource_limits(), *podman.privileges()),
             *(self.image, "/sbin/init"),
         )
+        # Podman gives the bridge an address of its own whatever it was told; without it the bastion is the only way in.
+        inside = json.loads(run("podman", "network", "inspect", f"{PREFIX}inside"))[0]["network_interface"]
+        run("ip", "address", "flush", "dev", inside)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
