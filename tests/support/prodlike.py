@@ -231,6 +231,8 @@ def short_plan(path: Path) -> None:
                 step["with"], step["on"] = watched, hold
             if step["uses"] == "gate.signoff":
                 step["with"] = {"error_rate": "< 10 %", "latency_p50_ms": 1000, "latency_p99_ms": 5000, "availability_percent": 90}
+            if step["uses"] == "rehearsal.watch":
+                step["with"] = {"for": "10s"}
             if step["uses"] == "baseline.freeze":
                 step["with"] = {"for": "15s"}
         kept.append(stage)
@@ -238,11 +240,12 @@ def short_plan(path: Path) -> None:
 
 
 def reachable_directly(address: str) -> bool:
+    """Whether sshd answers there; that somebody takes the connection says little, as a proxy on the way may."""
     try:
-        socket.create_connection((address, 22), timeout=1).close()
+        with socket.create_connection((address, 22), timeout=2) as opened:
+            return opened.recv(4) == b"SSH-"
     except OSError:
         return False
-    return True
 
 
 def _removed() -> None:
