@@ -197,6 +197,11 @@ def packaged(name):
     return "packaged" if match and match.group(1) == own else "foreign"
 
 
+def only_the_pin(path):
+    """Whether nothing is there but what root put there before the first run: who may approve."""
+    return os.path.isdir(path) and os.listdir(path) == ["approvers.sha256"]
+
+
 def installed():
     """What of DWCP is on this host, whoever put it there."""
     try:
@@ -217,7 +222,7 @@ def installed():
         "ca": digest("/etc/dwcp/tls/ca.crt"),
         "namespace": text("/etc/dwcp/signature_namespace").strip() or None,
         "user": user,
-        "directories": [path for path in ("/etc/dwcp", "/opt/dwcp", "/var/lib/dwcp") if os.path.lexists(path)],
+        "directories": [path for path in ("/etc/dwcp", "/opt/dwcp", "/var/lib/dwcp") if os.path.lexists(path) and not only_the_pin(path)],
         "units": [line.split()[0] for line in units.splitlines() if line.split()],
     }
 

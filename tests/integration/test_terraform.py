@@ -22,6 +22,7 @@ from golive.environment import ROOT, Environment
 from golive.errors import GoliveError, Unprepared
 from golive.fleet import provider_mirror
 from golive.fleet.inventory import read_fleet, write_fleet
+from golive.fleet.model import Host
 from golive.fleet.terraform import BUNDLED, Terraform, executable
 from tests.support import action_step
 from tests.support.action_step import Step, found
@@ -192,7 +193,7 @@ def test_the_configuration_is_formatted(tmp_path: Path) -> None:
 
 def _probed(env: Environment, hosts: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, step: Any) -> Any:
     """What the action finds, with ``hosts`` as the inventory's."""
-    monkeypatch.setattr("golive.ground.tool.read_static_hosts", lambda _: hosts)
+    monkeypatch.setattr("golive.ground.tool.read_static_hosts", lambda _: [Host.model_construct(**host) for host in hosts])
     monkeypatch.setattr("golive.fleet.pki.check_ca", lambda _: None)
     step.env = env
     return registered()["terraform.apply"].probe(step.ctx())

@@ -25,3 +25,10 @@ def test_who_is_no_agent_host_is_refused(ops, on, want):
 def test_only_root_reads_the_repositories(ops, modes, want):
     directory = want.defaults["dwcp_backup_directory"]
     assert modes(ops, directory) == {directory: "root root 700"}
+
+
+def test_the_service_can_write_nothing_but_its_repositories(ops, on, want):
+    shown = on(ops).check_output("systemctl show dwcp-backup --property=ProtectSystem,ReadWritePaths,NoNewPrivileges,CapabilityBoundingSet")
+    said = dict(line.split("=", 1) for line in shown.splitlines())
+    written = want.defaults["dwcp_backup_directory"]
+    assert said == {"ProtectSystem": "strict", "ReadWritePaths": written, "NoNewPrivileges": "yes", "CapabilityBoundingSet": ""}
