@@ -35,6 +35,7 @@ HostKey /etc/owner/ssh_host_ed25519_key
 AuthorizedKeysFile /etc/owner/authorized_keys
 AuthenticationMethods publickey
 PasswordAuthentication no
+KbdInteractiveAuthentication no
 PermitRootLogin no
 UsePAM yes
 UseDNS no
