@@ -84,7 +84,7 @@ class LabStage:
         unread = []
         tls = operator_tls(self.env.state / "pki")
         for host in fleet.loads:
-            client = LoadClient(host.name, host.address, tls)
+            client = LoadClient(host.name, host.address, tls, proxy=None)
             try:
                 at = 0
                 for _ in range(_PAGES):
