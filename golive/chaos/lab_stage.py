@@ -28,6 +28,8 @@ __all__ = ["LabStage"]
 _PAGES = 2000
 _ASK_S = 60.0
 
+_EFFECTS = "/var/lib/dwcp/host/effects.jsonl"
+
 
 class LabStage:
     """Keep it for all rounds: what appeared in the journal is told once."""
@@ -116,7 +118,8 @@ def _asked(host: Host) -> HostFacts:
     """By podman and not by SSH: what strikes the toolkit's own way in does not strike this one."""
     agent = host.role == "agent"
     try:
-        effects = _lines(_inside(host.name, "sh", "-c", "cat /var/lib/dwcp/host/effects.jsonl 2>/dev/null || true"))
+        # Not there: nothing was done on it. There and not to be read is no answer, and none is no "nothing".
+        effects = _lines(_inside(host.name, "sh", "-c", f"test ! -e {_EFFECTS} || cat {_EFFECTS}"))
         releases = json.loads(_inside(host.name, "dwcp-host", "status")).get("releases", []) if agent else []
         weight = json.loads(_inside(host.name, "dwcp-host", "weight", "get")) if host.gateway else None
     except (GoliveError, ValueError) as error:
