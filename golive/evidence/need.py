@@ -6,7 +6,7 @@ import math
 import operator
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
@@ -15,7 +15,13 @@ from pydantic_core import core_schema
 __all__ = ["Need"]
 
 _WRITTEN = re.compile(r"(ratio|ours|peer|value)\s*(>=|<=|>|<|==)\s*(-?[0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)")
-_COMPARED = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
+_COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "==": operator.eq,
+}
 
 
 class Need:
@@ -23,7 +29,8 @@ class Need:
 
     def __init__(self, text: str = "ok") -> None:
         self.text = " ".join(text.split())
-        self._name, self._than, self._bound = "ok", operator.eq, 1.0
+        self._name, self._bound = "ok", 1.0
+        self._than: Callable[[Any, Any], Any] = operator.eq
         if self.text != "ok":
             match = _WRITTEN.fullmatch(self.text)
             if match is None:
