@@ -14,6 +14,7 @@ from golive.errors import BadInput, GoliveError
 from golive.fleet.inventory import read_fleet
 from golive.gates.spec import GatePolicy, GateSpec, both, parse_policy, parse_spec
 from golive.runbook import Runbook
+from golive.runbook.duration import format_offset
 from golive.verbs.result import Result
 from golive.views.board import PORT, Book, PlannedStage, PlannedStep, Sources, served, token_in
 from golive.views.looks import LOOKS
@@ -68,7 +69,7 @@ def _book(book: Runbook, policy: GatePolicy) -> Book:
     stages = []
     for stage in book.stages:
         steps = [PlannedStep(step.id, step.uses, _release(step.params), _limits(step.uses, step.params, policy)) for step in stage.steps]
-        stages.append(PlannedStage(stage.name, str(stage.at), stage.owner, stage.title or "", steps))
+        stages.append(PlannedStage(stage.name, format_offset(stage.at), stage.owner, stage.title or "", steps))
     return Book(book.name, book.digest, stages)
 
 

@@ -41,8 +41,8 @@ def kept(path: Path, tell: Tell) -> Tell:
 
 def _write(path: Path, kind: str, data: JSON) -> None:
     if kind == "run.started":
-        # A name of its own in the first line: a file that took the place of another is told from one that grew.
-        path.write_text(json.dumps({"looks": secrets.token_hex(8)}) + "\n", encoding="utf-8")
+        # The first line is no other file's: one that took its place is told from one that grew, and whose run it is stands there.
+        path.write_text(json.dumps({"looks": secrets.token_hex(8), "begin": data.get("begin")}) + "\n", encoding="utf-8")
         return
     line = json.dumps({**{name: data.get(name) for name in _NAMES}, "at": datetime.now(UTC).isoformat(timespec="milliseconds")})
     with path.open("a", encoding="utf-8") as file:
@@ -57,6 +57,8 @@ class LookReader:
         self._path = path
         self._name = b""
         self._at = 0
+        self.begin: str | None = None
+        """``begin`` of the run whose looks these are; None when there are none."""
 
     def more(self) -> tuple[bool, list[JSON]]:
         """Whether what was read before is to be forgotten, and the looks since the last call; lines that are none are left out."""
@@ -65,12 +67,12 @@ class LookReader:
                 name = file.readline()
                 anew = name != self._name or os.fstat(file.fileno()).st_size < self._at
                 if anew:
-                    self._name, self._at = name, len(name)
+                    self._name, self._at, self.begin = name, len(name), _begin(name)
                 file.seek(self._at)
                 text = file.read()
         except OSError:
             gone = self._name != b""
-            self._name, self._at = b"", 0
+            self._name, self._at, self.begin = b"", 0, None
             return gone, []
         whole = text.rfind(b"\n") + 1
         self._at += whole
@@ -81,3 +83,11 @@ class LookReader:
                 if isinstance(look, dict):
                     looks.append(look)
         return anew, looks
+
+
+def _begin(line: bytes) -> str | None:
+    try:
+        begin = json.loads(line)["begin"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return begin if isinstance(begin, str) else None

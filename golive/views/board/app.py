@@ -8,13 +8,13 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from golive.views.board.feed import Feed
 from golive.views.board.guard import COOKIE, Doors, Guard
@@ -23,7 +23,8 @@ __all__ = ["Board"]
 
 JSON = dict[str, Any]
 
-_HERE = Path(__file__).parent
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _LONGEST_FORM = 4096
 
 
@@ -52,13 +53,15 @@ class Board:
         self._feed, self._doors, self._every_s, self._beat_s = feed, doors, every_s, beat_s
         self._changed, self._ended = asyncio.Event(), False
         self._watchers = 0
+        # A dozen small files, read once: a page is drawn from memory, and from nothing that was not there at the start.
+        self._files = {str(path.relative_to(_STATIC)): path.read_bytes() for path in sorted(_STATIC.rglob("*")) if path.suffix in _TYPES}
         routes = [
             Route("/", self._page, methods=["GET"]),
             Route("/picture", self._picture, methods=["GET"]),
             Route("/events", self._events, methods=["GET"]),
             Route("/lines", self._lines, methods=["GET"]),
             Route("/enter", self._enter, methods=["GET", "POST"]),
-            Mount("/static", StaticFiles(directory=_HERE / "static")),
+            Route("/static/{name:path}", self._static, methods=["GET"]),
         ]
         guard = Middleware(Guard, doors=doors, names=names, loopback=loopback)
         self.app = Starlette(routes=routes, middleware=[guard], lifespan=self._living)
@@ -92,8 +95,15 @@ class Board:
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
 
+    def _file(self, name: str, status: int = 200) -> Response:
+        return Response(self._files[name], status, media_type=_TYPES[Path(name).suffix], headers={"Cache-Control": "no-cache"})
+
+    async def _static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        return self._file(name) if name in self._files else PlainTextResponse("There is no such file.\n", 404)
+
     async def _page(self, _: Request) -> Response:
-        return FileResponse(_HERE / "static" / "board.html", headers={"Cache-Control": "no-cache"})
+        return self._file("board.html")
 
     async def _picture(self, _: Request) -> Response:
         await self._refresh()
@@ -133,19 +143,17 @@ class Board:
         if not self._doors.closed:
             return RedirectResponse("/", 303)
         if request.method != "POST":
-            return FileResponse(_HERE / "static" / "enter.html", 401)
+            return self._file("enter.html", 401)
         body = b""
         async for part in request.stream():
             body += part
             if len(body) > _LONGEST_FORM:
                 return PlainTextResponse("That is no token.\n", 413)
-        from urllib.parse import parse_qs
-
         given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
         session = self._doors.entered(given)
         if session is None:
             await asyncio.sleep(0.5)
-            return FileResponse(_HERE / "static" / "enter.html", 401)
+            return self._file("enter.html", 401)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/")
         return answer

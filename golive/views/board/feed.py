@@ -46,6 +46,7 @@ class Feed:
         self._books: Sequence[Book] = ()
         self._books_trouble = ""
         self._hosts: list[Mapping[str, Any]] = []
+        self._waiting: deque[JSON] = deque(maxlen=100_000)
         self._identity = ""
         self._holder: str | None = None
         self._trouble = ""
@@ -156,12 +157,13 @@ class Feed:
             self._watches, self._time = Watches(), None
             self._plan()
         try:
+            if record.kind == "gate":
+                self._watched(_end(record.data))
             self._known = known_after(self._known, record)
             self._seen.take(record, self._role_of)
             if record.kind == "rollback-time":
                 self._time = record.data
             elif record.kind == "gate":
-                self._watched()
                 self._watches.decided(record, self._limits_of)
             elif record.kind in ("run.finished", "run.held", "step.interrupted"):
                 self._watches.over()
@@ -181,22 +183,22 @@ class Feed:
         except GoliveError:
             self._hosts = []
 
-    def _watched(self) -> None:
-        """Looks that are of this run, in among what the gates decided."""
+    def _watched(self, until: float | None = None) -> None:
+        """Looks of this run are drawn: those up to a gate's decision before it, all others when no record is left to be read."""
         anew, looks = self._looks.more()
-        started = self._known.last.started
-        begin = _seconds(started)
-        for look in looks:
-            end = look.get("end")
-            if begin is not None and isinstance(end, int | float) and end >= begin and self._is_open(look):
+        if anew:
+            self._waiting.clear()
+        self._waiting.extend(look for look in looks if isinstance(look.get("end"), int | float))
+        state = self._known.last
+        if state.begin is None or state.begin != self._looks.begin:
+            if until is None:
+                self._waiting.clear()
+            return
+        while self._waiting and (until is None or self._waiting[0]["end"] <= until):
+            look = self._waiting.popleft()
+            # What a process of the run saw before it was over; the journal has the last word on a watch that it decided.
+            if state.open and not any(gate.get("gate") == look.get("gate") and _end(gate) >= look["end"] for gate in state.gates[-20:]):
                 self._watches.look(look, self._limits_of)
-        if anew and not looks and self._watches.latest.get("live"):
-            self._watches.over()
-
-    def _is_open(self, look: Mapping[str, Any]) -> bool:
-        """A look that the journal has overtaken is of a watch that was decided: it is drawn no more."""
-        decided = [gate for gate in self._known.last.gates if gate.get("gate") == look.get("gate")]
-        return self._known.last.open and not any(float(gate.get("end") or 0) >= float(look["end"]) for gate in decided)
 
     def _step_of(self, step: str) -> Any:
         return next((planned for book in self._books for stage in book.stages for planned in stage.steps if planned.id == step), None)
@@ -242,10 +244,6 @@ def _parsed(last: str) -> tuple[str, int, str, int]:
     return "", 0, "", 0
 
 
-def _seconds(time: str | None) -> float | None:
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(time or "").timestamp()
-    except ValueError:
-        return None
+def _end(gate: Mapping[str, Any]) -> float:
+    end = gate.get("end")
+    return float(end) if isinstance(end, int | float) else 0.0

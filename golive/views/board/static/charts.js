@@ -119,7 +119,7 @@ export class Charts {
     const ink = colour("--dim");
     const grid = { stroke: colour("--line"), width: 1 };
     const font = "11px system-ui, sans-serif";
-    const line = (label, name, dash) => ({ label, stroke: colour(name), width: 2, dash, points: { show: (plot, n) => plot.data[n].filter((value) => value !== null).length < 14, size: 5 }, spanGaps: false });
+    const line = (label, name, dash) => ({ label, stroke: colour(name), width: 2, dash, points: { show: (plot, n) => plot.data[n].filter((value) => value !== null).length < 14, size: 7, width: 0, fill: colour(name), stroke: colour(name) }, spanGaps: false });
     return {
       width,
       height: this.height(),
@@ -131,8 +131,8 @@ export class Charts {
       },
       series: [{}, line("candidate", "--candidate"), line("incumbent", "--incumbent", [6, 3])],
       axes: [
-        { stroke: ink, font, grid, ticks: { show: false }, size: 26, splits: () => this.splits(), values: (_, at) => at.map((value) => this.label(value, width)) },
-        { stroke: ink, font, grid, ticks: { show: false }, size: 44, values: (_, at) => at.map((value) => (value === null ? "" : `${Number(value.toPrecision(3))}`)) },
+        { stroke: ink, font, grid: { show: false }, ticks: { show: false }, size: 26, splits: () => this.splits(), values: (_, at) => at.map((value) => this.label(value, width)) },
+        { stroke: ink, font, grid, ticks: { show: false }, size: 44, filter: (_, at) => (chart.shown.log ? at.map((value) => (Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6) ? value : null)) : at), values: (_, at) => at.map((value) => (value === null ? "" : `${Number(value.toPrecision(3))}`)) },
       ],
       hooks: {
         drawClear: [(plot) => this.band(plot, chart.shown)],
@@ -147,11 +147,13 @@ export class Charts {
     return Array.from({ length: to - from }, (_, n) => from + n + 0.5);
   }
 
+  /** Names of watches, from the last one backwards, as many as there is room for. */
   label(value, width) {
-    const watch = this.watches?.[Math.floor(value)];
+    const n = Math.floor(value);
+    const watch = this.watches?.[n];
     const [from, to] = this.range();
-    const room = Math.floor((width - 50) / (to - from) / 6.2);
-    return watch && room >= 4 ? (watch.gate.length > room ? `${watch.gate.slice(0, room - 1)}…` : watch.gate) : "";
+    const every = Math.ceil(72 / ((width - 60) / (to - from)));
+    return watch && (to - 1 - n) % every === 0 ? (watch.gate.length > 12 ? `${watch.gate.slice(0, 11)}…` : watch.gate) : "";
   }
 
   each(plot, shown, drawn) {

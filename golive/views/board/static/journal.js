@@ -108,6 +108,7 @@ export class Journal {
       this.keep = 0;
     }
     const many = this.shown.length;
+    this.log.hidden = !this.total;
     const head = $("rows").tHead.offsetHeight;
     $("tall").style.height = `${many * height + head}px`;
     const first = Math.max(0, Math.min(Math.floor(this.log.scrollTop / height) - SPARE, many - 1));

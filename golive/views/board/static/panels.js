@@ -261,14 +261,14 @@ export function approvals({ approvals: told }) {
   const parts = [el("p", "", told.open.length ? badge(`${told.open.length} open`, "warn") : badge("none is asked for now", "off"))];
   parts.push(...told.open.map((one) => el("p", "", el("strong", "", `${one.stage} / ${one.step}`), `: ${one.roles.join(" or ")}, `, command(one.approve))));
   const rows = [...told.over].reverse().map((one) => {
-    const first = el("th", "", `${one.stage} / ${one.step}`);
+    const first = el("th", "", `${one.stage} / ${one.step}`, el("span", "meta under", (one.roles ?? []).join(" or ")));
     first.scope = "row";
-    const who = one.answers.map((answer) => `${answer.decision} by ${answer.person} (${answer.role})`).join("; ") || (one.ended === "auto" ? "nobody: policy asks none" : "nobody");
-    return el("tr", "", first, el("td", "", (one.roles ?? []).join(" or ")), el("td", "", one.ended === "auto" ? "AUTO" : badge(one.ended, tone(one.ended))), el("td", "", who));
+    const who = one.answers.map((answer) => `${answer.decision} by ${answer.person} (${answer.role})`).join("; ") || (one.ended === "auto" ? "policy asks nobody" : "nobody answered");
+    return el("tr", "", first, el("td", "", one.ended === "auto" ? badge("auto", "off") : badge(one.ended, tone(one.ended)), el("span", "meta under", who)));
   });
   for (const waiver of told.waivers) parts.push(el("p", "", badge("WAIVED", "warn"), ` ${waiver.stage} / ${waiver.step} by ${waiver.person} (${waiver.role}) until ${clock(waiver.expires)}: ${waiver.reason ?? ""}`));
   if (rows.length) {
-    const head = el("tr", "", ...["Step", "Role", "Ended", "Answered"].map((cell) => { const made = el("th", "", cell); made.scope = "col"; return made; }));
+    const head = el("tr", "", ...["Asked at, of", "Ended, by"].map((cell) => { const made = el("th", "", cell); made.scope = "col"; return made; }));
     const region = el("div", "scroll low", el("table", "small", el("caption", "unseen", "Approvals that are over, newest first"), el("thead", "", head), el("tbody", "", ...rows)));
     region.tabIndex = 0;
     region.setAttribute("role", "region");
