@@ -96,6 +96,10 @@ class Judge:
         again = tuple(dict.fromkeys(repeat(item, proof, self.current.env.name) for proof in (lacking or item.proofs)))
         return self._or_waived(item, _Said(worst.state, "; ".join(reasons), kept), again)
 
+    def lacking(self, item: c.Item) -> list[c.Proof]:
+        """Proofs of ``item`` that are neither shown nor refuted by anything that still holds."""
+        return [proof for number, proof in enumerate(item.proofs, 1) if self._proved(item, number, proof).state not in ("PASS", "FAIL")]
+
     def _or_waived(self, item: c.Item, said: _Said, again: tuple[str, ...]) -> Judged:
         until = min((self._until(kept, item) for kept in said.kept), default=None) if said.state == "PASS" else None
         digests = tuple(kept.digest for kept in said.kept)
