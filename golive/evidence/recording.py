@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from golive.environment import state_root
+from golive.environment import evidence_root
 from golive.evidence.sealing import key_made
 from golive.evidence.statement import Check, Collector, Output, Result, Statement, Subject
 from golive.evidence.store import Kept, Store
@@ -21,7 +21,7 @@ __all__ = ["record", "store_here"]
 
 def store_here() -> Store:
     """The evidence of this checkout: one for all of its environments, because what a test of the sources shows holds in each."""
-    return Store(state_root() / "evidence")
+    return Store(evidence_root())
 
 
 def record(
