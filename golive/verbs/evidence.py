@@ -13,7 +13,7 @@ from golive.evidence import Contents, Store, store_here
 from golive.evidence.archive import packed, unpacked
 from golive.evidence.sealing import PublicKey, public_key
 from golive.evidence.trust import trusted
-from golive.verbs.readiness import standing
+from golive.verbs.readiness import where
 from golive.verbs.result import Result
 
 __all__ = ["export", "take", "verify"]
@@ -34,7 +34,7 @@ def verify(env: Environment | None, *, file: str = "", key: str = "") -> Result:
 
 def export(env: Environment, *, out: str) -> Result:
     """Writes all evidence, the checklist and the decision as it is now into one file. Evidence that is not whole is not exported."""
-    at = standing(env)
+    at = where(env)
     if at.wrong:
         raise Refused(f"The evidence is not as it was signed, so it is not exported: {at.wrong[0]}")
     keys = "".join(f"{key.keyval['public']}\n" for key in trusted(env)).encode()
