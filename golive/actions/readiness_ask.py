@@ -53,10 +53,10 @@ class ReadinessAsk(Check):
         why = f": {blockers[0]}" + (f" (and {len(blockers) - 1} more)" if len(blockers) > 1 else "") if blockers else ""
         told = f"{word}, {at.decision.passed} of 156 items for machines pass{why}"
         if noted:
-            return Outcome(Verdict.PASS, f"{told}; noted, and nobody is kept by it", data)
-        return Outcome(
-            Verdict.PASS if enough else Verdict.FAIL, told if enough else f"{told}; see ./inv readiness --env {ctx.env.name}", data
-        )
+            return Outcome(Verdict.PASS, f"{told}; noted, and nobody is kept by it", {"decision": word})
+        if not enough:
+            return Outcome(Verdict.FAIL, f"{told}; see ./inv readiness --env {ctx.env.name}", {"decision": word})
+        return Outcome(Verdict.PASS, told, {"decision": word})
 
 
 def _told(at: Standing) -> dict[str, object]:
