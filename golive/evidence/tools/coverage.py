@@ -134,7 +134,7 @@ COVERAGE = Tool(
     "coverage",
     f"The tests run more than {BAR:.0f} % of the lines of toolkit and of agent.",
     ("source", "toolkit"),
-    timedelta(days=30),
+    timedelta(days=1),
     _commands,
     _judge,
 )

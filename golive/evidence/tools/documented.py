@@ -110,7 +110,7 @@ DOCUMENTED = Tool(
     "docs-current",
     "README names every verb; the documents name every setting and every metric.",
     ("source", "toolkit"),
-    timedelta(days=30),
+    timedelta(days=1),
     _commands,
     _judge,
 )

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from golive.environment import ROOT
 from golive.errors import GoliveError
+from golive.evidence.statement import Result
 
 __all__ = ["Command", "Judged", "Outcome", "Place", "Result", "Said", "Subject", "Tool", "python", "run", "venv"]
 
-Result = Literal["PASS", "FAIL", "UNKNOWN"]
 Subject = Literal["source", "toolkit"]
 
 _PASSED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "USER", "GOLIVE_STATE", "GOLIVE_TERRAFORM")

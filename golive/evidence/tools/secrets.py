@@ -140,7 +140,7 @@ SECRETS = Tool(
     "secrets",
     "No tracked file holds a private key or a token of a known shape. Shapes of its own, a dozen: weak, and blind for the history.",
     ("source", "toolkit"),
-    timedelta(days=30),
+    timedelta(days=1),
     _commands,
     _judge,
 )
