@@ -32,7 +32,7 @@ _SIMULATED = {
         "pause",
         "provision",
     ),
-    *("reject", "report", "resume", "rollback", "skip", "status", "waive"),
+    *("attest", "explain", "readiness", "reject", "report", "resume", "rollback", "skip", "status", "waive"),
 }
 """Verbs that simulated hosts can do."""
 

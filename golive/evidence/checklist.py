@@ -50,6 +50,8 @@ SECTIONS: tuple[Section, ...] = (
 MACHINE: frozenset[Section] = frozenset(SECTIONS[:5])
 """Sections whose items machines can show: 156. The other 30 items are people's."""
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""186 items take a tenth of the time where libyaml is."""
 _COUNT, _BY_MACHINE = 186, 156
 
 
@@ -180,7 +182,7 @@ def read(path: Path = ROOT / "runbooks" / "checklist.yaml") -> Checklist:
     """
     try:
         content = path.read_bytes()
-        data = yaml.safe_load(content)
+        data = yaml.load(content, Loader=_LOADER)  # noqa: S506
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
     except yaml.YAMLError as error:

@@ -95,6 +95,16 @@ class Prometheus:
             return NoData(metric, Reason.NOT_A_NUMBER, query)
         return tracks
 
+    def instant(self, query: str) -> list[Any] | NoData:
+        """The series that ``query`` gives at this moment, as Prometheus writes them: for questions to people's answers, not for gates."""
+        found = self._answered("query", "query", {"query": query})
+        if isinstance(found, NoData):
+            return found
+        result = found.get("result")
+        if found.get("resultType") == "scalar":
+            return [{"metric": {}, "value": result}]
+        return result if isinstance(result, list) else NoData("query", Reason.MALFORMED, query)
+
     def firing(self, now: float) -> list[Mapping[str, str]] | NoData:
         rules = self._answered("alerts", "rules", {"type": "alert"})
         if isinstance(rules, NoData):

@@ -7,6 +7,7 @@ import io
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from golive.errors import BadInput, Refused, Unprepared
 from golive.releases.catalogue import Entry
 
-__all__ = ["AGENT", "Exported", "export", "git", "source_digest"]
+__all__ = ["AGENT", "Exported", "export", "git", "source_digest", "worktree_digest"]
 
 AGENT = "dwcp_agent"
 _NOT_SOURCE = ("tests",)
@@ -49,6 +50,13 @@ def source_digest(path: Path) -> str:
         executable = "x" if file.stat().st_mode & 0o100 else "-"
         whole.update(f"{executable} {hashlib.sha256(file.read_bytes()).hexdigest()} {name}\n".encode())
     return whole.hexdigest()
+
+
+def worktree_digest(root: Path) -> str:
+    """The digest that a release would have that is built from the worktree now."""
+    with tempfile.TemporaryDirectory(prefix="golive-source-") as laid_out:
+        _copy_worktree(root, Path(laid_out))
+        return source_digest(Path(laid_out))
 
 
 def git(root: Path, *arguments: str) -> bytes:
