@@ -31,7 +31,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BoardWorld
         world.start()
         world.stage("canary")
         world.shift("canary", 10, HOSTS[:20])
-        world.many(RECORDS - 25, HOSTS)
+        world.many(RECORDS - 23, HOSTS)
         world.ready(FAIL="no proof", UNKNOWN="cannot be shown yet", STALE="too old", WAIVED="by somebody")
         world.say("step.intent", {"uses": "gate.metrics", "attempt": 1}, "canary", "watch-10")
         with boarding(state, "lab") as url:
@@ -44,12 +44,14 @@ def test_the_first_paint_comes_within_300_ms(large: tuple[BoardWorld, str], look
     paints, pictures = [], []
     for _ in range(8):
         watcher = look(url)
+        watcher.until("performance.getEntriesByName('first-contentful-paint').length > 0")
         paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
         paints.append(watcher.page.evaluate(paint))
         pictures.append(watcher.page.evaluate("performance.getEntriesByName('board:drawn')[0].startTime"))
         watcher.page.context.close()
         if min(paints) < 150 and min(pictures) < 300:
             break
+    print(paints, pictures)
     assert min(paints) < 300, f"first paints after {paints} ms"
     # And what is painted says something: the run, its stages, all hosts.
     assert min(pictures) < 600, f"pictures drawn after {pictures} ms"
@@ -61,7 +63,8 @@ def test_updates_of_300_hosts_and_10_000_records_take_less_than_100_ms(large: tu
     page = watcher.page
     watcher.until("performance.getEntriesByName('board:filled').length > 0")
     assert (
-        page.inner_text("#journal-sum").startswith("10,0") and page.evaluate("document.querySelectorAll('#hosts tbody tr').length") == 300
+        page.inner_text("#journal-sum").startswith("10,000 ")
+        and page.evaluate("document.querySelectorAll('#hosts tbody tr').length") == 300
     )
     page.evaluate("performance.clearMeasures('board:update')")
     for number in range(30):
@@ -77,6 +80,7 @@ def test_updates_of_300_hosts_and_10_000_records_take_less_than_100_ms(large: tu
         watcher.until("seq => document.querySelector('#rows tbody button')?.textContent === String(seq)", seq)
     took = watcher.measured("board:update")
     assert len(took) >= 30 and page.evaluate("document.querySelectorAll('#rows tbody tr').length") < 60
+    print(sorted(round(each) for each in took))
     assert statistics.quantiles(took, n=20)[-1] < 100, f"updates took {sorted(round(each) for each in took)} ms"
 
 
@@ -87,9 +91,9 @@ def test_ten_thousand_lines_are_filtered_and_scrolled_without_being_in_the_page(
     watcher = look(url)
     page = watcher.page
     watcher.until("performance.getEntriesByName('board:filled').length > 0")
-    page.fill("#find", "note 5001")
+    page.fill("#find", "note 5000")
     watcher.until("document.querySelector('#journal-sum').textContent.startsWith('1 of 10,')")
-    assert "note 5001" in page.inner_text("#rows tbody")
+    assert "note 5000" in page.inner_text("#rows tbody")
     page.fill("#find", "#3")
     watcher.until("document.querySelector('#rows tbody button').textContent === '3'")
     page.fill("#find", "")
@@ -125,7 +129,7 @@ def test_a_page_that_lost_the_board_catches_up_by_number_when_it_is_back(
         world.tell("note", {})
         if number % 40 == 0:
             world.say("note", {"n": number})
-    with boarding(tmp_path, "lab", "--port", port):
+    with boarding(tmp_path, "lab", port=port):
         watcher.until("document.querySelector('#line').textContent === 'live'")
         watcher.until("document.querySelector('#journal-sum').textContent.startsWith('511 records')")
         numbers = page.evaluate("[...document.querySelectorAll('#rows tbody button')].map(n => Number(n.textContent))")
