@@ -1,4 +1,4 @@
-"""Eight times as much costs about eight times as much: what grows faster with size is found here, by processor time and not by the clock."""
+"""Eight times as much costs about eight times as much: what grows faster is found here, by processor time and not by the clock."""
 
 from __future__ import annotations
 
