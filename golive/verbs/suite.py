@@ -66,7 +66,7 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
         Part("types, agent", (str(tool / "mypy"),), ROOT / "dwcp_agent"),
         _covering("unit", (*_COVERED, "tests/unit")),
         _covering("agent", (*_COVERED, "tests"), ROOT / "dwcp_agent"),
-        Part("integration", (*_PYTEST, "-m", "not alone", "tests/integration"), lane="second"),
+        _covering("integration", (*_COVERED, "-m", "not alone", "tests/integration"), lane="second"),
     ]
     if lab:
         # Beside others: it waits for links more than it computes, and its bounds are of bytes and not of times.
@@ -97,8 +97,8 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
     return chosen
 
 
-def _covering(name: str, argv: tuple[str, ...], directory: Path = ROOT) -> Part:
-    return Part(name, argv, directory, variables={"COVERAGE_FILE": str(coverage.data_file(name).absolute())}, covers=True)
+def _covering(name: str, argv: tuple[str, ...], directory: Path = ROOT, lane: Literal["first", "second"] = "first") -> Part:
+    return Part(name, argv, directory, lane, variables={"COVERAGE_FILE": str(coverage.data_file(name).absolute())}, covers=True)
 
 
 def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
