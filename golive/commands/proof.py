@@ -10,7 +10,7 @@ from invoke.tasks import task
 from golive.commands.ending import COMMON, finish, lazily
 from golive.verbs.result import Result
 
-__all__ = ["bench", "chaos", "regress", "test"]
+__all__ = ["bench", "chaos", "regress", "test", "validate"]
 
 
 @task(

@@ -110,6 +110,7 @@ def beside(env: Environment, incumbent: Release, candidate: Release) -> Iterator
             work=work,
             stores=stores,
             prefix=mark,
+            ship=lambda path, content: _shipped(there, sender, path, content),
             notes=notes,
             still=lease.ensure,
         )
@@ -237,6 +238,13 @@ def _asks(there: World, host: Host) -> Ask:
         return got.rc, got.stdout, got.stderr
 
     return ask_with(run, host.name)
+
+
+def _shipped(there: World, host: Host, path: str, content: bytes) -> None:
+    words = ["sh", "-c", 'mkdir -p "$(dirname "$0")" && cat > "$0"', path]
+    got = there.shell.run(host, command(host, *words), input=content, timeout_s=180)
+    if got.rc:
+        raise Held(f"{host.name}: {path} could not be written: {got.stderr.decode(errors='replace').strip()[:200]}.")
 
 
 def _cleared(ask_: Ask, paths: list[str]) -> None:

@@ -56,6 +56,8 @@ class Ground:
     """Directories at the receiver in which the sender's and the neighbour's content of this measurement is."""
     prefix: str
     """Names of content begin so."""
+    ship: Callable[[str, bytes], None]
+    """Puts content into a file at the sender."""
     notes: Sequence[str] = ()
     """What has to be known of this place to read its figures."""
     still: Callable[[], None] = lambda: None

@@ -88,6 +88,7 @@ def loopback(incumbent: Release, candidate: Release) -> Iterator[Ground]:
             work=str(place / mark),
             stores=[str(place / "store/agent.here" / mark)],
             prefix=mark,
+            ship=_written,
             notes=["loopback: no network, and both ends share the processors"],
         )
 
@@ -130,6 +131,11 @@ def _certificates(place: Path, address: str) -> Path:
     fleet: Any = SimpleNamespace(hosts=[host])
     pki.ensure(lab, fleet, {"here": [address]})
     return state / "pki"
+
+
+def _written(path: str, content: bytes) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(content)
 
 
 def _run(words: list[str], given: bytes, limit_s: float) -> tuple[int, bytes, bytes]:

@@ -49,7 +49,11 @@ def content(task: Task) -> Task:
             file.write(part)
             digest.update(part)
             left -= len(part)
-    return {"bytes": size, "sha256": digest.hexdigest()}
+        if "length_mib" in task:  # the rest is a hole
+            file.truncate(task["length_mib"] * MIB)
+            for _ in range(task["length_mib"] - task["mib"]):
+                digest.update(bytes(MIB))
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def _random(task: Task) -> random.Random:

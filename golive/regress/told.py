@@ -18,6 +18,7 @@ __all__ = ["HEAD", "cells", "counts", "document", "in_words", "markdown", "on_te
 
 Row = Mapping[str, Any]
 HEAD = ("metric", "incumbent", "candidate", "change", "allowed", "verdict")
+_OF_A_PEER = ("metric", "peer", "measured", "change", "asked", "verdict")
 _COLOUR = {"PASS": "green", "FAIL": "bold red", "UNKNOWN": "yellow"}
 
 
@@ -67,21 +68,21 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def in_words(rows: Sequence[Row], title: str) -> str:
+def in_words(rows: Sequence[Row], title: str, peer: str = "incumbent") -> str:
     """The table as text, and what has to be said of rows that did not pass."""
     text = io.StringIO()
-    _drawn(rows, title, Console(file=text, width=160, no_color=True))
-    said = [f"{row['id']}: {row['verdict']}: {row['note'] or 'beyond its tolerance'}" for row in rows if row["verdict"] != "PASS"]
+    _drawn(rows, title, HEAD if peer == "incumbent" else _OF_A_PEER, Console(file=text, width=160, no_color=True))
+    said = [f"{row['id']}: {row['verdict']}: {row['note'] or 'beyond what is asked'}" for row in rows if row["verdict"] != "PASS"]
     return "\n".join([text.getvalue().rstrip(), *said])
 
 
 def on_terminal(rows: Sequence[Row], title: str, console: Console) -> None:
     """The table in colours."""
-    _drawn(rows, title, console)
+    _drawn(rows, title, HEAD, console)
 
 
-def _drawn(rows: Sequence[Row], title: str, console: Console) -> None:
-    table = Table(*HEAD, title=title, title_justify="left")
+def _drawn(rows: Sequence[Row], title: str, head: Sequence[str], console: Console) -> None:
+    table = Table(*head, title=title, title_justify="left")
     for row in rows:
         *words, verdict = cells(row)
         table.add_row(*words, f"[{_COLOUR[verdict]}]{verdict}[/]")
