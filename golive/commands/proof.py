@@ -119,7 +119,6 @@ def regress(
 
 
 @task(
-    positional=["suite"],
     help={
         "suite": "components, integration or end-to-end; all three by default",
         "env": "whose hosts and release",
