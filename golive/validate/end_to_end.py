@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from golive.environment import ROOT
-from golive.errors import GoliveError, Held, Occupied
+from golive.errors import GoliveError, Held, Occupied, Refused
 from golive.regress.ground import Ground
 from golive.regress.tolerances import EndToEnd
 from golive.validate.integration import ABSENT
-from golive.validate.rows import Row, measured, unmeasured
+from golive.validate.rows import Row, measured, unmeasured, wrong
 
 __all__ = ["end_to_end"]
 
@@ -135,6 +135,8 @@ class Whole:
                 sample = take(number)
             except Occupied:
                 raise
+            except Refused as error:
+                return wrong(id_, case, str(error).rstrip("."), unit=unit)
             except GoliveError as error:
                 trouble = str(error).rstrip(".")
                 break
@@ -148,7 +150,7 @@ class Whole:
         return measured(id_, case, unit, samples, above=above, below=below, right=not failed and not trouble, note=said)
 
     def _moved(self, path: str, name: str, digest: str) -> float:
-        """Seconds of a transfer whose content was then read by the receiving host. Raises Held when it is not what was sent."""
+        """Seconds of a transfer whose content was then read by the receiving host. Raises Refused when it is not what was sent."""
         ground, side = self._ground, self._side
         url = f"https://{ground.address}:{side.port}/{ground.prefix}/{name}"
         task = {"do": "send", "program": list(side.program), "path": path, "url": url, "tls": dict(ground.sender_tls), "limit_s": 220}
@@ -156,7 +158,7 @@ class Whole:
         stored = f"{ground.stores[0]}/{name}"
         there = self._good(ground.receiver({"do": "digests", "paths": [stored]}, _LIMIT_S))[stored]
         if there != digest:
-            raise Held(f"{name}: the receiver has {'nothing' if there is None else 'other content than was sent'}")
+            raise Refused(f"{name}: the receiver has {'nothing' if there is None else 'other content than was sent'}")
         return float(got["told"]["seconds"])
 
     def _asked(self, connections: int, each: int, name: str) -> dict[str, Any]:

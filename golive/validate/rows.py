@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Row", "measured", "of_bench", "unmeasured"]
+__all__ = ["Row", "measured", "of_bench", "unmeasured", "wrong"]
 
 Row = dict[str, Any]
 
@@ -30,13 +30,18 @@ def measured(
     ok = right and (above is None or middle > above) and (below is None or middle < below)
     asked = " and ".join(f"{sign} {bar:g} {unit}".strip() for sign, bar in ((">", above), ("<", below)) if bar is not None)
     bar = above if above is not None else below
-    ratio = None if bar is None else round(middle / bar if above is not None else bar / middle, 3)
+    ratio = None if not bar or not middle else round(middle / bar if above is not None else bar / middle, 3)
     return _row(id_, case, unit, ours=taken, ratio=ratio, bar=bar, asked=asked, ok=ok, note=note)
 
 
 def unmeasured(id_: str, case: str, why: str, *, unit: str = "") -> Row:
     """A row that is there to say that this was not measured, and why: neither passed nor failed."""
     return _row(id_, case, unit, ours=[], ratio=None, bar=None, asked="", ok=None, note=why)
+
+
+def wrong(id_: str, case: str, why: str, *, unit: str = "") -> Row:
+    """A row of what came out wrong, so that no figure of it means anything."""
+    return _row(id_, case, unit, ours=[], ratio=None, bar=None, asked="", ok=False, note=why)
 
 
 def of_bench(component: str, row: Mapping[str, Any]) -> Row:
