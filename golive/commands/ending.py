@@ -23,6 +23,7 @@ _SIMULATED = {
         "approve",
         "chaos",
         "destroy",
+        "document",
         "dry_run",
         "golive",
         "journal_export",
