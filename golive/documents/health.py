@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Literal
@@ -79,6 +79,10 @@ class Day:
     p50: Figure
     p99: Figure
     """The worst of the day's watches."""
+    rate: Figure
+    """Requests per second, in the day's watches."""
+    change: Figure
+    """Of the p99, against the last day before that has one."""
     verified: tuple[tuple[Figure, Figure, str], ...]
     """When, result, summary."""
     measures: tuple[tuple[Measure, Figure, Figure], ...]
@@ -163,7 +167,8 @@ def health_facts(
     placed = {one.name for day in listed for one in day.feedback}
     baseline = next((gate.of("baseline") for gate in run.gates if gate.of("baseline") is not None), None)
     rest = tuple(one for one in feedback if one.name not in placed)
-    return HealthFacts(release, zero, tuple(listed), baseline, rest, directory, asked.why)
+    changed = _changed(listed, baseline.p99 if baseline is not None else Figure(None))
+    return HealthFacts(release, zero, changed, baseline, rest, directory, asked.why)
 
 
 def _seen(run: RunFacts, release: str) -> list[tuple[GateFact, Answered | None]]:
@@ -199,6 +204,8 @@ def _day(
         error_rate=Figure(errors / requests if requests and errors is not None else None, refs, "share"),
         p50=_worst([one.p50 for one in said]),
         p99=_worst([one.p99 for one in said]),
+        rate=_mean([one.rate for one in said]),
+        change=Figure(None, (), "ratio"),
         verified=tuple(_verified(one) for one in sorted(checks, key=lambda one: one.statement.predicate.finished)),
         measures=tuple(_measured(measure, asked, begins.timestamp(), ends.timestamp()) for measure in MEASURES),
         events=tuple(events),
@@ -209,6 +216,25 @@ def _day(
 def _worst(figures: Sequence[Figure]) -> Figure:
     known = [figure for figure in figures if figure.value is not None]
     return max(known, key=lambda figure: float(figure.value)) if known else Figure(None, (), "ms")
+
+
+def _mean(figures: Sequence[Figure]) -> Figure:
+    known = [figure for figure in figures if figure.value is not None]
+    refs = tuple(ref for figure in known for ref in figure.refs)
+    return Figure(fmean(float(figure.value) for figure in known) if known else None, refs, "per_s")
+
+
+def _changed(days: Sequence[Day], before: Figure) -> tuple[Day, ...]:
+    """The days with how the p99 of each differs from the last one before it, the incumbent's frozen one at first."""
+    found = []
+    for day in days:
+        if day.p99.value is not None:
+            if before.value:
+                ratio = float(day.p99.value) / float(before.value)
+                day = replace(day, change=Figure(ratio, (*before.refs, *day.p99.refs), "ratio"))
+            before = day.p99
+        found.append(day)
+    return tuple(found)
 
 
 def _verified(kept: Kept) -> tuple[Figure, Figure, str]:

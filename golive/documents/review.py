@@ -11,13 +11,19 @@ from golive.documents.figure import Figure
 from golive.documents.health import HealthFacts, t_zero
 from golive.documents.ready import ReadyFacts
 from golive.documents.run import RunFacts
-from golive.documents.sources import of_statement
+from golive.documents.sources import of_record, of_statement
 from golive.documents.steps import StageFact
 from golive.evidence import Kept
+from golive.views.view import seconds_between
 
 __all__ = ["DAYS", "Compared", "ReviewFacts", "review_facts"]
 
 DAYS = 30
+_WORSE = 1.2
+"""What users get may differ so much from day to day without a reason in the release."""
+_FLOOR = 0.001
+"""An error rate below it is none to compare: it is a handful of requests."""
+_DECIDED = ("stage.waiting", "step.intent", "step.outcome", "run.finished", "run.held", "rollback.started", "rollback.traffic-back")
 Held = Literal["held", "did not hold", "not measured"]
 
 _BOXES = {"traffic": ("traffic-back",), "candidate": ("candidate-detached", "candidate-out"), "verification": ("verify",)}
@@ -58,7 +64,15 @@ def review_facts(
     zero = t_zero(run)
     start = datetime.fromisoformat(str(zero.value)) if zero.value else None
     due = start + timedelta(days=DAYS) if start is not None else None
-    rows = (*_outcome(run, ready), *_times(run), *_way_back(run), *_gates(run), *_regress(run, kept), *_after(run, health))
+    rows = (
+        *_outcome(run, ready),
+        *_times(run),
+        *_way_back(run),
+        *_gates(run),
+        *_regress(run, kept),
+        *_recovery(run, kept),
+        *_after(run, health),
+    )
     return ReviewFacts(
         zero=zero,
         due=Figure(due.isoformat() if due else None, zero.refs, "time"),
@@ -127,13 +141,22 @@ def _together(stages: list[StageFact]) -> Figure:
 
 
 def _gates(run: RunFacts) -> Iterator[Compared]:
-    """What each gate asked of the candidate, and the bound that it could show."""
-    for gate in run.final_gates:
-        for line in gate.lines:
-            if line.decides and line.stated and line.estimate.value is not None:
-                held = {"PASS": True, "FAIL": False}.get(line.verdict)
-                note = f"shown: {line.bound.text} at the confidence of the gate" if line.bound.value is not None else ""
-                yield Compared(gate.name, line.metric, Figure(line.stated, line.estimate.refs), line.estimate, _held(held), note)
+    """What the first gate could say of everybody from a few users, against what the last one saw of everybody."""
+    watched = [gate for gate in run.final_gates if gate.lines]
+    if not watched:
+        return
+    first, last = watched[0], watched[-1]
+    for line in first.lines:
+        if not line.decides or line.bound.value is None or line.estimate.value is None:
+            continue
+        later = next((other for other in last.lines if other.metric == line.metric), None) if last is not first else None
+        seen = later.estimate if later is not None else Figure(None)
+        held = None
+        if seen.value is not None:
+            most = line.bound.value >= line.estimate.value
+            held = seen.value <= line.bound.value if most else seen.value >= line.bound.value
+        note = f"the worst that {first.name} left open, against {last.name}" if later is not None else "no later gate measured it"
+        yield Compared("first gate", line.metric, line.bound, seen, _held(held), note)
 
 
 def _regress(run: RunFacts, kept: Mapping[str, Kept]) -> Iterator[Compared]:
@@ -171,13 +194,50 @@ def _agrees(row: Mapping[str, Any], seen: float | None) -> Held:
 
 
 def _after(run: RunFacts, health: HealthFacts | None) -> Iterator[Compared]:
-    """The last gate's word against the days after it."""
+    """The last gate's word against what was measured after the run was over: by gates of later runs, else by Prometheus."""
     last = next((gate.of("candidate") for gate in reversed(run.final_gates) if gate.of("candidate")), None)
-    for name, what in (("error_rate", "error rate"), ("p99", "p99 latency"), ("p50", "p50 latency")):
-        before = getattr(last, name) if last is not None else Figure(None)
-        days = [day for day in (health.days if health else ()) if day.number > 1 and getattr(day, name).value is not None]
-        after = getattr(days[-1], name) if days else Figure(None)
-        known = before.value is not None and after.value is not None
-        held = _held(after.value <= max(before.value * 1.2, 1e-3 if name == "error_rate" else 0) if known else None)
-        note = f"day T+{days[-1].number}; a fifth more is allowed for" if days else "nothing measured users after T+1"
-        yield Compared("after T+24h", what, before, after, held, note)
+    for name, what, asked in (
+        ("error_rate", "error rate", "failed requests"),
+        ("p99", "p99 latency", "p99 latency"),
+        ("rate", "requests per second", "requests"),
+    ):
+        before: Figure = getattr(last, name) if last is not None else Figure(None)
+        day, after = _later(run, health, name, asked)
+        held = None
+        if before.value is not None and after.value is not None:
+            worse, better = (before.value, after.value) if name == "rate" else (after.value, before.value)
+            held = worse <= max(better * _WORSE, _FLOOR if name == "error_rate" else 0.0)
+        note = f"day T+{day}; {_WORSE - 1:.0%} is allowed for" if day else "nothing measured it after the run was over"
+        yield Compared("after the run", what, before, after, _held(held), note)
+
+
+def _later(run: RunFacts, health: HealthFacts | None, name: str, asked: str) -> tuple[int, Figure]:
+    """The last day on which something other than the run itself measured, and what."""
+    for day in reversed(health.days if health is not None else ()):
+        figure = getattr(day, name, Figure(None))
+        if figure.value is not None and all(ref.startswith("j") and int(ref[1:]) > run.last for ref in figure.refs):
+            return day.number, figure
+        for measure, mean, _ in day.measures:
+            if measure.name == asked and mean.value is not None:
+                scaled = mean.value * 1000 if measure.unit == "s" else mean.value
+                return day.number, Figure(scaled, mean.refs, "ms" if measure.unit == "s" else mean.unit)
+    return 0, Figure(None)
+
+
+def _recovery(run: RunFacts, kept: Mapping[str, Kept]) -> Iterator[Compared]:
+    """How long the run took to decide something after each process that it lost, against the longest of the rounds that were struck."""
+    rounds = [one for one in kept.values() if one.statement.predicate.check.startswith("chaos.")]
+    rows = [(one, row) for one in rounds for row in one.statement.predicate.facts.get("rows") or [] if isinstance(row, Mapping)]
+    known = [(one, float(row["recovery_s"])) for one, row in rows if isinstance(row.get("recovery_s"), int | float)]
+    longest = max(known, key=lambda pair: pair[1], default=None)
+    predicted = Figure(longest[1], (of_statement(longest[0].digest),), "s") if longest else Figure(None, (), "s")
+    for number, record in enumerate(run.records):
+        if record.kind != "run.resumed":
+            continue
+        decided = next((later for later in run.records[number + 1 :] if later.kind in _DECIDED), None)
+        took = seconds_between(record.at, decided.at) if decided is not None else None
+        refs = (of_record(record), *((of_record(decided),) if decided is not None else ()))
+        within = took <= predicted.value if took is not None and predicted.value is not None else None
+        yield Compared(
+            "recovery", f"decides again after it was resumed at {record.at[:19]}", predicted, Figure(took, refs, "s"), _held(within)
+        )
