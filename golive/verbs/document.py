@@ -17,7 +17,8 @@ from golive.documents.ready import ReadyFacts, ready_facts
 from golive.engine import Record
 from golive.environment import ROOT, Environment
 from golive.errors import BadInput, GoliveError, Refused
-from golive.verbs.readiness import Standing, standing
+from golive.evidence.standing import Standing
+from golive.verbs.readiness import where
 from golive.verbs.result import Result
 from golive.views.view import version_of
 
@@ -159,7 +160,7 @@ def _standing(env: Environment, run: str | None, records: list[Record]) -> tuple
     candidate = next((record.data.get("candidate") for record in records if record.run == run and record.kind == "run.started"), None)
     version = version_of(candidate) or ""
     try:
-        at = standing(env, version)
+        at = where(env, version)
     except GoliveError as error:
         return None, error.message
     if candidate is not None and (at.release is None or at.release.id != candidate):
