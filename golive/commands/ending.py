@@ -24,6 +24,7 @@ _SIMULATED = {
         "board",
         "chaos",
         "destroy",
+        "document",
         "dry_run",
         "golive",
         "journal_export",

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from golive import engine
 from golive.environment import ROOT, Environment
 from golive.errors import BadInput, Refused
 from golive.evidence import Contents, Store, store_here
@@ -26,7 +27,9 @@ def verify(env: Environment | None, *, file: str = "", key: str = "") -> Result:
     """
     keys = _keys(env, key)
     if not file:
-        return _told(store_here().contents(keys), "the evidence here")
+        found = store_here().contents(keys)
+        found.wrong += _forgotten(env, found)
+        return _told(found, "the evidence here")
     with tempfile.TemporaryDirectory(prefix="golive-evidence-") as scratch:
         unpacked(_there(file), Path(scratch))
         return _told(Store(Path(scratch)).contents(keys), file)
@@ -64,6 +67,16 @@ def take(env: Environment, *, file: str) -> Result:
             )
         taken = store.taken(other, found.kept)
     return Result({"schema": 1, "env": env.name, "taken": taken, "foreign": found.foreign}, f"{taken} statements taken from {file}")
+
+
+def _forgotten(env: Environment | None, found: Contents) -> list[str]:
+    """Statements that a go-live saw, by its journal, and that are not here any more: a chain that was put back to an earlier end."""
+    if env is None or not engine.has_journal(env):
+        return []
+    here = {kept.digest for kept in found.kept}
+    records = [record for record in engine.open_journal(env).read() if record.kind == "readiness"]
+    gone = {digest: record for record in records for digest in record.data.get("heads", {}).values() if digest not in here}
+    return [f"run {record.run} saw statement {digest[:12]}, which is not here any more" for digest, record in gone.items()]
 
 
 def _keys(env: Environment | None, key: str) -> list[PublicKey]:

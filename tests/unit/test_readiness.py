@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from golive import environment
+from golive import engine, environment
 from golive.errors import BadInput, GoliveError, Refused
 from golive.evidence import checklist, record, release_subject, store_here
 from golive.evidence.checklist import Checklist, Item
@@ -214,6 +217,23 @@ def test_evidence_verify_passes_and_fails_on_a_planted_change(world: World, tmp_
     archive.write_bytes(changed[: len(changed) // 2])
     with pytest.raises(BadInput, match="cannot be read as evidence"):
         verify(world.env, file=str(archive))
+
+
+def test_a_chain_put_back_to_an_earlier_end_is_known_by_what_a_run_saw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(world)
+    root = store_here().root
+    head = next((root / "heads").iterdir())
+    seen = head.read_text().strip()
+    records = [SimpleNamespace(kind="readiness", run="r1", data={"heads": {head.name: seen}})]
+    monkeypatch.setattr(engine, "has_journal", lambda env: True)
+    monkeypatch.setattr(engine, "open_journal", lambda env: SimpleNamespace(read=lambda: records))
+    assert verify(world.env).exit_code == 0
+    last = root / "statements" / f"{seen}.json"
+    before = json.loads(base64.b64decode(json.loads(last.read_bytes())["payload"]))["predicate"]["previous"]
+    last.unlink()
+    head.write_text(f"{before}\n")
+    found = verify(world.env)
+    assert found.exit_code == 4 and "run r1 saw statement" in found.text
 
 
 def test_evidence_of_a_controller_that_is_not_pinned_is_not_taken(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

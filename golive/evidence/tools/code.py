@@ -15,7 +15,11 @@ __all__ = ["BUILD", "MYPY", "RUFF"]
 
 def _ruff(place: Place) -> list[Command]:
     ruff = venv("ruff")
-    lines = (("check", "--no-cache", "--show-files", "."), ("check", "--no-cache", "."), ("format", "--no-cache", "--check", "."))
+    lines = (
+        ("check", "--no-cache", "--show-files", "."),
+        ("check", "--no-cache", "."),
+        ("format", "--no-cache", "--check", "--output-format", "concise", "."),
+    )
     return [Command((ruff, *words), place.root) for words in lines]
 
 
@@ -31,7 +35,7 @@ def _linted(_: Place, said: Sequence[Said]) -> Judged:
     if checked.rc != 0 or "All checks passed!" not in checked.output:
         return Judged("UNKNOWN", f"ruff check ended with {checked.rc} and did not say that all checks passed.", facts)
     if formatted.rc == 1:
-        changed = [line.split(":", 1)[1].strip() for line in formatted.output.splitlines() if line.startswith("Would reformat:")]
+        changed = [line.split(":", 1)[0] for line in formatted.output.splitlines() if ": unformatted:" in line]
         return Judged("FAIL", f"ruff would format {len(changed)} files anew.", {**facts, "unformatted": changed})
     match = re.search(r"^(\d+) files? already formatted", formatted.output, re.M)
     if formatted.rc != 0 or match is None or int(match[1]) == 0:

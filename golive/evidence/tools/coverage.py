@@ -17,7 +17,7 @@ from golive.environment import state_root
 from golive.errors import GoliveError, Unprepared
 from golive.evidence.tools.model import Command, Judged, Place, Said, Tool, python
 
-__all__ = ["BAR", "COVERAGE", "PACKAGES", "combined", "data_file", "file", "known", "measured_digest"]
+__all__ = ["BAR", "COVERAGE", "PACKAGES", "combined", "data_file", "file", "forgotten", "known", "measured_digest"]
 
 BAR = 80.0
 """Per cent of the lines of each package that have to be more than reached."""
@@ -29,7 +29,12 @@ _MEASURED = (*PACKAGES.values(), "tests", "dwcp_agent/tests")
 
 def data_file(name: str) -> Path:
     """Where a part of the tests leaves what it measured; ``coverage`` adds to the name."""
-    return state_root() / "coverage" / name
+    return _directory() / name
+
+
+def _directory() -> Path:
+    """Holds nothing but what was measured."""
+    return state_root() / "coverage"
 
 
 def file() -> Path:
@@ -48,6 +53,12 @@ def measured_digest(root: Path) -> str:
     for path in sorted(path for where in _MEASURED for path in (root / where).rglob("*.py")):
         whole.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(root).as_posix()}\n".encode())
     return whole.hexdigest()
+
+
+def forgotten() -> None:
+    """What parts of earlier tests measured is gone: it would be counted with what these do."""
+    for path in _directory().glob("*"):
+        path.unlink()
 
 
 def combined(root: Path, parts: Mapping[str, int], digest: str) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from golive.evidence.tools.model import Command, Judged, Place, Said, Tool, pyth
 
 __all__ = ["DOCUMENTED", "documents", "settings_of", "undocumented"]
 
+_SENDERS = "telemetry/senders.py"
+_SENDER = re.compile(r"[(:]\s*\(?\s*\"([a-z_]+)\",\s*\"[A-Z][a-z]+ ")
+"""A name and what it says, as that module writes those that it puts behind ``dwcp_sender_``."""
 _NAMED = re.compile(r"(?:Gauge|Counter|Histogram|GaugeMetricFamily|CounterMetricFamily)\(\s*\"(dwcp_[a-z_]+)\"")
 
 
@@ -72,14 +75,12 @@ def _judge(place: Place, said: Sequence[Said]) -> Judged:
     del built
     readme = (place.root / "README.md").read_text(encoding="utf-8")
     every = documents(place.root)
-    source = place.root / "dwcp_agent" / "src" / "dwcp_agent"
-    code = "\n".join(path.read_text(encoding="utf-8") for path in sorted(source.rglob("*.py")))
     known = {
         "verbs": _verbs(json.loads(listed.output)),
         "settings of the agent": settings_of(json.loads(agent.output)),
         "settings of the load client": settings_of(json.loads(load.output)),
         "settings of an environment": settings_of(json.loads(environment.output)),
-        "metrics": sorted(set(_NAMED.findall(code))),
+        "metrics": _metrics(place.root / "dwcp_agent" / "src" / "dwcp_agent"),
     }
     facts: dict[str, Any] = {name: len(names) for name, names in known.items()}
     if empty := [name for name, names in known.items() if not names]:
@@ -89,7 +90,8 @@ def _judge(place: Place, said: Sequence[Said]) -> Judged:
         "settings of the agent": undocumented(known["settings of the agent"], every, quoted=True),
         "settings of the load client": undocumented(known["settings of the load client"], every, quoted=True),
         "settings of an environment": undocumented(known["settings of an environment"], every, quoted=True),
-        "metrics": undocumented(known["metrics"], every),
+        # The table of senders' metrics says the prefix once a row, and `_the_rest` after that.
+        "metrics": [name for name in undocumented(known["metrics"], every) if f"`{name.removeprefix('dwcp_sender')}`" not in every],
     }
     lacking = {name: names for name, names in lacking.items() if names}
     if lacking:
@@ -97,6 +99,17 @@ def _judge(place: Place, said: Sequence[Said]) -> Judged:
         return Judged("FAIL", f"Not in the documents are {told}.", {**facts, "lacking": lacking})
     shown = ", ".join(f"{len(names)} {name}" for name, names in known.items())
     return Judged("PASS", f"In the documents are {shown}.", facts)
+
+
+def _metrics(source: Path) -> list[str]:
+    """Names as the code gives them to Prometheus' library."""
+    names = set()
+    for path in source.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        names.update(_NAMED.findall(text))
+        if path.match(_SENDERS):
+            names.update(f"dwcp_sender_{name}" for name in _SENDER.findall(text) if not name.startswith("dwcp_"))
+    return sorted(names)
 
 
 def _verbs(listed: dict[str, Any], inside: str = "") -> list[str]:
