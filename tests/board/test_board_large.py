@@ -5,7 +5,6 @@ Times are the browser's own (performance API). A first paint is the best of a fe
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from golive import environment
 from tests.board.conftest import Watcher, boarding
 from tests.support.board_world import START, BoardWorld
-from tests.support.run_records import NEW
+from tests.support.run_records import NEW, OLD
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -51,7 +50,6 @@ def test_the_first_paint_comes_within_300_ms(large: tuple[BoardWorld, str], look
         watcher.page.context.close()
         if min(paints) < 150 and min(pictures) < 300:
             break
-    print(paints, pictures)
     assert min(paints) < 300, f"first paints after {paints} ms"
     # And what is painted says something: the run, its stages, all hosts.
     assert min(pictures) < 600, f"pictures drawn after {pictures} ms"
@@ -66,22 +64,33 @@ def test_updates_of_300_hosts_and_10_000_records_take_less_than_100_ms(large: tu
         page.inner_text("#journal-sum").startswith("10,000 ")
         and page.evaluate("document.querySelectorAll('#hosts tbody tr').length") == 300
     )
-    page.evaluate("performance.clearMeasures('board:update')")
+    slowest = []
+    for batch in range(4):
+        page.evaluate("performance.clearMeasures('board:update')")
+        _thirty_updates(world, watcher, batch)
+        took = watcher.measured("board:update")
+        assert len(took) >= 30
+        slowest.append(round(max(took)))
+        # On a machine that does something else as well a frame may come late; in one batch of a few every single update is in time.
+        if slowest[-1] < 100:
+            break
+    assert page.evaluate("document.querySelectorAll('#rows tbody tr').length") < 60
+    assert min(slowest) < 100, f"the slowest update of each batch took {slowest} ms"
+
+
+def _thirty_updates(world: BoardWorld, watcher: Watcher, batch: int) -> None:
+    """Each waited for until it is on the page; among them some that touch every host at once."""
     for number in range(30):
-        world.look("watch-10", START, START + 0.9 * number)
-        if number % 10 == 0:  # every host at once
-            data = {"hosts": {name: {"id": NEW, "changed": True} for name in HOSTS}}
-            world.step("canary", "shift-10", "release.activate", data=data)
+        world.look("watch-10", START + 100 * batch, START + 100 * batch + 0.9 * number)
+        if number % 10 == 0:
+            world.step("canary", "shift-10", "release.activate", data={"hosts": {name: {"id": (NEW, OLD)[batch % 2]} for name in HOSTS}})
         elif number % 10 == 5:
-            world.say("wave.started", {"wave": number, "of": 30, "site": "s0", "hosts": HOSTS, "what": f"wave {number} is played"})
+            told = {"wave": number, "of": 30, "site": "s0", "hosts": HOSTS, "what": f"wave {number} of batch {batch} is played"}
+            world.say("wave.started", told)
         else:
             world.shift("canary", number, HOSTS[:20])
-        seq = world.journal.head().seq
-        watcher.until("seq => document.querySelector('#rows tbody button')?.textContent === String(seq)", seq)
-    took = watcher.measured("board:update")
-    assert len(took) >= 30 and page.evaluate("document.querySelectorAll('#rows tbody tr').length") < 60
-    print(sorted(round(each) for each in took))
-    assert statistics.quantiles(took, n=20)[-1] < 100, f"updates took {sorted(round(each) for each in took)} ms"
+        newest = "seq => document.querySelector('#rows tbody button')?.textContent === String(seq)"
+        watcher.until(newest, world.journal.head().seq)
 
 
 def test_ten_thousand_lines_are_filtered_and_scrolled_without_being_in_the_page(
