@@ -120,7 +120,6 @@ def test_a_board_that_comes_late_draws_the_same_watches_as_one_that_looked_on(wo
 def test_looks_of_another_run_are_not_this_ones(world: BoardWorld, env: Environment) -> None:
     world.start()
     world.look("watch-10", START, START + 3)
-    world.say("run.finished", {"outcome": "aborted"})
     (env.state / "looks.jsonl").write_text((env.state / "looks.jsonl").read_text().replace("2030-01-02", "2029-01-02"))
     found = _picture(env)
     assert found["points"] == [] and not found["latest"].get("live")
