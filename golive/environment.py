@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from golive import journal_url
 from golive.errors import BadInput
 
-__all__ = ["MARK", "ROOT", "Backup", "Environment", "Settings", "known", "load", "state_root"]
+__all__ = ["MARK", "ROOT", "Backup", "Environment", "Settings", "evidence_root", "known", "load", "state_root"]
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where tasks.py, runbooks/ and roles/ stand."""
@@ -149,6 +149,12 @@ class Environment(BaseModel):
 def state_root() -> Path:
     """``$GOLIVE_STATE`` or ``.golive`` in the checkout."""
     return Path(os.environ.get("GOLIVE_STATE") or ROOT / ".golive")
+
+
+def evidence_root() -> Path:
+    """``evidence`` below the state root: one for all environments of a checkout, the simulated ones of it included."""
+    root = state_root()
+    return (root.parent if _SIMULATED.fullmatch(root.name) else root) / "evidence"
 
 
 def known() -> list[str]:

@@ -21,8 +21,10 @@ _SIMULATED = {
     *(
         "abort",
         "approve",
+        "board",
         "chaos",
         "destroy",
+        "document",
         "dry_run",
         "golive",
         "journal_export",
@@ -31,7 +33,7 @@ _SIMULATED = {
         "pause",
         "provision",
     ),
-    *("reject", "report", "resume", "rollback", "skip", "status", "waive"),
+    *("attest", "explain", "readiness", "reject", "report", "resume", "rollback", "skip", "status", "waive"),
 }
 """Verbs that simulated hosts can do."""
 

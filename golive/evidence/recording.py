@@ -7,9 +7,10 @@ import hashlib
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
-from golive.environment import state_root
+from golive.environment import evidence_root
 from golive.evidence.sealing import key_made
 from golive.evidence.statement import Check, Collector, Output, Result, Statement, Subject
 from golive.evidence.store import Kept, Store
@@ -20,7 +21,7 @@ __all__ = ["record", "store_here"]
 
 def store_here() -> Store:
     """The evidence of this checkout: one for all of its environments, because what a test of the sources shows holds in each."""
-    return Store(state_root() / "evidence")
+    return Store(evidence_root())
 
 
 def record(
@@ -57,13 +58,12 @@ def record(
     store = store_here()
     key = key_made(store.key_path)
     finished = datetime.now(UTC)
-    collector = Collector(source=toolkit_source().sha256, host=f"{getpass.getuser()}@{socket.gethostname()}")
 
     def made(seq: int, previous: str | None) -> Statement:
         predicate = Check(
             check=check,
             env=env,
-            collector=collector,
+            collector=_collector(),
             command=command,
             inputs=list(inputs),
             result=result,
@@ -79,6 +79,12 @@ def record(
         return Statement(subject=list(subjects), predicate=predicate)
 
     return store.added(key, output, made)
+
+
+@cache
+def _collector() -> Collector:
+    """What this process was when it began to record: code that changes under it is not what runs."""
+    return Collector(source=toolkit_source().sha256, host=f"{getpass.getuser()}@{socket.gethostname()}")
 
 
 def _one_line(text: str) -> str:

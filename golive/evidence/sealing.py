@@ -18,9 +18,14 @@ from securesystemslib.signer import SSlibKey as SSlibKey  # type: ignore[attr-de
 from golive.errors import Refused
 from golive.evidence.statement import Statement, canonical
 
-__all__ = ["Key", "PublicKey", "key_made", "opened", "public_key", "sealed"]
+__all__ = ["Foreign", "Key", "PublicKey", "key_made", "opened", "public_key", "sealed"]
 
 PublicKey = SSlibKey
+
+
+class Foreign(Refused):
+    """Signed by a key that nobody here trusts: it may be sound, and counts for nothing."""
+
 
 _PAYLOAD = "application/vnd.in-toto+json"
 _LARGEST = 16 * 1024 * 1024
@@ -87,7 +92,7 @@ def sealed(statement: Statement, key: Key) -> bytes:
 def opened(content: bytes, keys: Sequence[PublicKey]) -> tuple[Statement, str]:
     """The statement in an envelope, and the id of the key that signed it.
 
-    Raises Refused: it is no envelope, is written in another way than envelopes are, or none of ``keys`` signed exactly this.
+    Raises Foreign for another's, Refused: it is no envelope, is written in another way than envelopes are, or was changed.
     """
     try:
         if len(content) > _LARGEST:
@@ -98,12 +103,14 @@ def opened(content: bytes, keys: Sequence[PublicKey]) -> tuple[Statement, str]:
         envelope = Envelope.from_dict(written)
     except Exception:  # whatever the library makes of bytes that are none of ours
         raise Refused("it is no envelope as they are written here") from None
-    if envelope.payload_type != _PAYLOAD or len(envelope.signatures) != 1 or not keys:
-        raise Refused("it is no statement that one key of ours signed")
+    if envelope.payload_type != _PAYLOAD or len(envelope.signatures) != 1:
+        raise Refused("it is no statement that one key signed")
+    if next(iter(envelope.signatures)) not in {key.keyid for key in keys}:
+        raise Foreign("it is signed by a key that does not count here")
     try:
         by = envelope.verify(list(keys), 1)
     except VerificationError:
-        raise Refused("its signature is by no key that is known here, or not of what it says") from None
+        raise Refused("its signature is not of what it says") from None
     statement = Statement.read(envelope.payload)
     if statement.written() != envelope.payload:
         raise Refused("its statement is not written as statements are")

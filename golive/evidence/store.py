@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from golive.errors import BadInput, Refused
-from golive.evidence.sealing import Key, PublicKey, opened, sealed
+from golive.evidence.sealing import Foreign, Key, PublicKey, opened, sealed
 from golive.evidence.statement import Statement
 
 __all__ = ["Contents", "Kept", "Store"]
@@ -40,6 +40,10 @@ class Contents:
     """In the order in which they were signed, key after key."""
     wrong: list[str] = field(default_factory=list)
     """One sentence a file that was changed, is missing, or does not belong; empty when everything is as it was signed."""
+    foreign: int = 0
+    """Statements by keys that do not count here."""
+    heads: dict[str, str] = field(default_factory=dict)
+    """The newest statement of each key."""
 
 
 class Store:
@@ -81,6 +85,28 @@ class Store:
             raise BadInput(f"Evidence cannot be kept in {self.root}: {error.strerror}.") from None
         return Kept(digest, key.id, statement)
 
+    def taken(self, other: Store, kept: Sequence[Kept]) -> int:
+        """Adds what was checked in ``other``, chain after chain; returns how many are new here. A chain only ever grows.
+
+        Raises Refused, with nothing added, when a chain of ``other`` is none that the chain here could have grown into.
+        """
+        with self._locked():
+            chains: dict[str, list[Kept]] = defaultdict(list)
+            for one in kept:
+                chains[one.key].append(one)
+            for key, chain in chains.items():
+                head = self._head(key)
+                if head is not None and head not in {one.digest for one in chain}:
+                    raise Refused(f"What key {key[:12]} signed is further here than there, or another chain; nothing was taken.")
+            fresh = [one for one in kept if not (self.root / "statements" / f"{one.digest}.json").exists()]
+            for one in fresh:
+                self._put(self.root / "outputs" / one.statement.predicate.output.sha256, other.output(one))
+                name = f"{one.digest}.json"
+                self._put(self.root / "statements" / name, (other.root / "statements" / name).read_bytes())
+            for key, chain in chains.items():
+                self._put(self.root / "heads" / key, f"{chain[-1].digest}\n".encode())
+        return len(fresh)
+
     def output(self, kept: Kept) -> bytes:
         """What the check printed. Raises Refused when that is not there as it was."""
         wanted = kept.statement.predicate.output.sha256
@@ -113,6 +139,9 @@ class Store:
                 if not _NAME.fullmatch(path.stem) or path.suffix != ".json" or hashlib.sha256(content).hexdigest() != path.stem:
                     raise Refused("its content is not that of its name")
                 statement, key = opened(content, keys)
+            except Foreign:
+                found.foreign += 1
+                continue
             except (OSError, Refused) as error:
                 found.wrong.append(f"statements/{path.name[:12]}: {getattr(error, 'message', None) or error}")
                 continue
@@ -122,15 +151,16 @@ class Store:
             chain = sorted(chains[key], key=lambda kept: kept.statement.predicate.seq)
             found.wrong += _gaps(chain, self._head(key))
             found.kept += chain
+            found.heads[key] = chain[-1].digest
             for kept in chain:
                 outputs.add(kept.statement.predicate.output.sha256)
                 try:
                     self.output(kept)
                 except Refused as error:
                     found.wrong.append(error.message)
-        for path in (self.root / "heads").glob("*"):
-            if not path.name.startswith(".") and path.name not in chains:
-                found.wrong.append(f"everything that key {path.name[:12]} signed is missing, or the key is not known here")
+        for path in (self.root / "heads").glob("[!.]*"):
+            if path.name not in chains and path.name in {key.keyid for key in keys}:
+                found.wrong.append(f"everything that key {path.name[:12]} signed is missing")
         return found
 
     def _head(self, key: str) -> str | None:

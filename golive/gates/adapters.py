@@ -95,6 +95,31 @@ class Prometheus:
             return NoData(metric, Reason.NOT_A_NUMBER, query)
         return tracks
 
+    def instant(self, query: str) -> list[Any] | NoData:
+        """The series that ``query`` gives at this moment, as Prometheus writes them: for questions to people's answers, not for gates."""
+        found = self._answered("query", "query", {"query": query})
+        if isinstance(found, NoData):
+            return found
+        result = found.get("result")
+        if found.get("resultType") == "scalar":
+            return [{"metric": {}, "value": result}]
+        return result if isinstance(result, list) else NoData("query", Reason.MALFORMED, query)
+
+    def over(self, query: str, start: float, end: float, step_s: float) -> list[tuple[float, float]] | NoData:
+        """The one series that ``query`` gives from ``start`` to ``end``, for reports and not for gates; what is no number is left out."""
+        span = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step_s:g}"}
+        found = self._answered("query_range", "query_range", span)
+        if isinstance(found, NoData):
+            return found
+        try:
+            series = found["result"]
+            if len(series) > 1:
+                return NoData("query_range", Reason.MALFORMED, f"{len(series)} series where one is asked: {query}")
+            points = [(float(time), float(value)) for one in series for time, value in one["values"]]
+        except (KeyError, TypeError, ValueError) as error:
+            return NoData("query_range", Reason.MALFORMED, str(error))
+        return [(time, value) for time, value in points if math.isfinite(value)] or NoData("query_range", Reason.EMPTY, query)
+
     def firing(self, now: float) -> list[Mapping[str, str]] | NoData:
         rules = self._answered("alerts", "rules", {"type": "alert"})
         if isinstance(rules, NoData):

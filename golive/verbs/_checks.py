@@ -28,6 +28,8 @@ class Checks:
     ok: bool
     """At least one ran, and all that were to run passed."""
     output: str
+    outcomes: dict[str, str]
+    """By name of the check, without the host it ran on: ``passed`` only when it passed wherever it ran, else what else it was."""
 
 
 def run_checks(target: Path, *, variable: str, told: Mapping[str, Any], work: Path) -> Checks:
@@ -67,4 +69,14 @@ def run_checks(target: Path, *, variable: str, told: Mapping[str, Any], work: Pa
         for case in suite.iter("testcase")
         for problem in (*case.findall("failure"), *case.findall("error"), *case.findall("skipped"))
     ]
-    return Checks(ran, failed, done.returncode == 0 and ran > 0 and not failed, done.stdout)
+    return Checks(ran, failed, done.returncode == 0 and ran > 0 and not failed, done.stdout, _outcomes(suite))
+
+
+def _outcomes(suite: ET.Element) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for case in suite.iter("testcase"):
+        name = f"{case.get('classname', '').rsplit('.', 1)[-1]}.{(case.get('name') or '').partition('[')[0]}"
+        other = next((tag for tag in ("failure", "error", "skipped") if case.find(tag) is not None), "")
+        if other or name not in found:
+            found[name] = other or "passed"
+    return found

@@ -9,11 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from golive.environment import ROOT, state_root
 from golive.errors import BadInput, Unprepared
+from golive.evidence import Subject, agent_source, record
+from golive.evidence.judging import VALID
 from golive.verbs.result import Result
 
 __all__ = ["BENCHES", "bench"]
@@ -31,18 +34,43 @@ def bench(name: str) -> Result:
         raise BadInput(f"There is no benchmark {name!r}; known are {', '.join(BENCHES)}.")
     if shutil.which("gcc") is None:
         raise Unprepared("The benchmark is compiled here and gcc is missing; on Debian, as root: apt-get install gcc libc6-dev.")
-    environment = {**os.environ, "PYTHONPATH": str(_peers())}
-    done = subprocess.run([sys.executable, str(ROOT / BENCHES[name])], env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    environment, started = {**os.environ, "PYTHONPATH": str(_peers())}, datetime.now(UTC)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / BENCHES[name])],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode == 2:
         raise Unprepared(done.stdout.strip() or "The benchmark lacks something and does not say what.")
     if done.returncode:
         raise RuntimeError(f"{BENCHES[name]} ended with {done.returncode}")
     result: dict[str, Any] = json.loads(done.stdout)
+    _recorded(name, result, done.stdout.encode(), started)
     missed = [row["case"] for row in result["rows"] if not row["ok"]]
     asked = [row for row in result["rows"] if any(row[kind] is not None for kind in ("bar", "least", "most"))]
     met = f"{len(asked) - len(missed)} of {len(asked)} bars met" if asked else f"{len(result['rows'])} rows, none with a bar"
     text = f"{met}; docs/results/{name}.json"
     return Result(result, text + "".join(f"\nmissed: {case}" for case in missed))
+
+
+def _recorded(name: str, result: dict[str, Any], output: bytes, started: datetime) -> None:
+    """The measurement as evidence: of these sources, by this program."""
+    missed = [row["id"] for row in result["rows"] if not row["ok"]]
+    record(
+        check=f"bench.{name}",
+        subjects=[agent_source()],
+        inputs=[Subject.of(BENCHES[name], hashlib.sha256((ROOT / BENCHES[name]).read_bytes()).hexdigest())],
+        command=f"./inv bench {name}",
+        result="FAIL" if missed else "PASS",
+        summary=f"{len(result['rows'])} rows, {len(missed)} below their bars{': ' if missed else ''}{', '.join(missed[:5])}",
+        facts={"rows": result["rows"], "machine": result["machine"]},
+        output=output,
+        started=started,
+        valid_for=VALID["bench"],
+    )
 
 
 def _peers() -> Path:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from golive.chaos import rounds
 from golive.chaos.rounds import Plan, Row
 from golive.environment import Environment
 from golive.errors import BadInput
+from golive.evidence import record, toolkit_source
+from golive.evidence.judging import VALID
 from golive.verbs._chaos_lab import lab_rounds_of
 from golive.verbs.result import Result
 
@@ -50,8 +53,14 @@ def chaos(
         )
     if count < 1:
         raise BadInput(f"--rounds must be at least 1, not {count}.")
+    kind, started = "rehearsal" if rehearsal else "records" if every_record else "sim", datetime.now(UTC)
     if not env.is_sim:
-        return _played(env, seed, lab_rounds_of(env, seed, count, every_record=every_record, rehearsal=rehearsal), keep, quiet)
+        played = lab_rounds_of(env, seed, count, every_record=every_record, rehearsal=rehearsal)
+        return _recorded("lab-records" if every_record else "lab", _played(env, seed, played, keep, quiet), env, started)
+    return _recorded(kind, _on_simulated(env, seed, count, every_record, rehearsal, keep, quiet), env, started)
+
+
+def _on_simulated(env: Environment, seed: int, count: int, every_record: bool, rehearsal: bool, keep: str, quiet: bool) -> Result:
     hosts = f"sim:{env.name.removeprefix('sim-')}"
     with rounds.ground(hosts) as root:
         if rehearsal:
@@ -61,6 +70,23 @@ def chaos(
         else:
             played = _side_by_side(root, hosts, [rounds.drawn(seed, number) for number in range(1, count + 1)])
         return _played(env, seed, played, keep, quiet)
+
+
+def _recorded(kind: str, result: Result, env: Environment, started: datetime) -> Result:
+    """The rounds as evidence of the toolkit, once all that were asked for were played."""
+    rows = result.data.get("rows", [])
+    record(
+        check=f"chaos.{kind}",
+        subjects=[toolkit_source()],
+        command=f"./inv chaos --env {env.name} --seed {result.data.get('seed')} ({kind})",
+        result="PASS" if rows and result.exit_code == 0 else "FAIL",
+        summary=result.text,
+        facts={**result.data},
+        output=json.dumps(result.data).encode(),
+        started=started,
+        valid_for=VALID["chaos"],
+    )
+    return result
 
 
 def _played(env: Environment, seed: int, played: Iterable[Row], keep: str, quiet: bool) -> Result:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 
 from golive import engine
+from golive.collect import hosts
 from golive.environment import ROOT, Environment
 from golive.errors import Unprepared
 from golive.fleet.inventory import read_fleet
@@ -33,9 +35,11 @@ def verify(env: Environment, *, quiet: bool = False) -> Result:
         "load": live.load,
         "ssh_config": str(write_ssh_config(env, fleet, work / "ssh_config")),
     }
+    started = datetime.now(UTC)
     checks = run_checks(ROOT / "tests/verify", variable="GOLIVE_VERIFY", told=told, work=work)
     if not quiet:
         sys.stderr.write(checks.output)
+    hosts.verified(env, live.release, checks, started)
     data = {"schema": 1, "env": env.name, "release": live.release, "ok": checks.ok, "checks": checks.ran, "failed": checks.failed}
     text = f"verify {env.name}: {checks.ran} checks of {live.release}, {len(checks.failed)} not passed" + "".join(
         f"\n  {f['check']}: {f['why']}" for f in checks.failed

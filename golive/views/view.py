@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from golive.engine.fold import RunState, fold
 from golive.views.custody import KINDS, custody
 
-__all__ = ["Event", "Gate", "JournalLine", "RunView", "Shift", "run_view", "seconds_between", "version_of"]
+__all__ = ["Event", "Gate", "JournalLine", "RunView", "Shift", "event_of", "run_view", "seconds_between", "version_of"]
 
 JSON = dict[str, Any]
 
@@ -135,7 +135,7 @@ def run_view(records: Iterable[JournalLine]) -> RunView:
     controllers = [_controller(record.data) for record in listed if record.kind in ("run.started", "run.resumed")]
     return RunView(
         state=fold(listed),  # type: ignore[arg-type]  # fold reads of a record no more than JournalLine has, and env, run, seq
-        timeline=tuple(event for record in listed if (event := _event(record)) is not None),
+        timeline=tuple(event for record in listed if (event := event_of(record)) is not None),
         gates=tuple(_gate(record) for record in listed if record.kind == "gate"),
         shifts=_shifts(listed),
         baseline=_last(listed, "baseline"),
@@ -205,7 +205,8 @@ def _shifts(records: list[JournalLine]) -> tuple[Shift, ...]:
     return tuple(found)
 
 
-def _event(record: JournalLine) -> Event | None:
+def event_of(record: JournalLine) -> Event | None:
+    """The record as a line of the timeline; None for what is only of use to the engine."""
     tell = _TOLD.get(record.kind)
     if tell is None:
         return None

@@ -1,0 +1,1 @@
+"""What makes evidence that takes seconds or minutes: tests, checks on hosts, questions to Prometheus, runs in the journal, tools."""
