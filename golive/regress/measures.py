@@ -43,6 +43,8 @@ class Extent:
     sizes_mib: Sequence[int] = (1, 16, 64)
     connections: Sequence[int] = (10, 100)
     switches: bool = True
+    switched_mib: int = 16
+    """What is sent with an optimisation on and off."""
     requests: int = 800
     """A pair, of each side over all of its connections."""
 
@@ -92,13 +94,13 @@ def _one_by_one(take: Callable[[Side, int], Sample], ours: Side, theirs: Side) -
 
 
 def compared(ground: Ground, policy: Policy, extent: Extent, tell: Tell, only: str = "") -> Iterator[Row]:
-    """Every row, as soon as it is known; of the measures whose names begin with ``only``.
+    """Every row, as soon as it is known; of the measures whose names begin with one of ``only``, separated by commas.
 
     Raises Occupied, Held when the ground is no longer ours.
     """
     told = _Told()
     for measure in measures(ground, extent, told):
-        if not measure.name.startswith(only):
+        if not measure.name.startswith(tuple(only.split(","))):
             continue
         ours: dict[str, list[float | None]] = {criterion.id: [] for criterion in measure.criteria}
         theirs: dict[str, list[float | None]] = {criterion.id: [] for criterion in measure.criteria}
@@ -142,7 +144,7 @@ def measures(ground: Ground, extent: Extent, told: _Told | None = None) -> Itera
     state = Criterion("state-put-rate", f"{_STATE_PUTS} small puts by `dwcp put`", "puts/s", "throughput")
     yield Measure("state", [state], _one_by_one(_state(ground, told), ours, theirs), lambda: _forgotten(ground))
     if extent.switches:
-        yield from _switches(ground, _whole(extent))
+        yield from _switches(ground, extent.switched_mib)
 
 
 def _whole(extent: Extent) -> int:

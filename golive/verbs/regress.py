@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from golive.verbs.result import Result
 
 __all__ = ["ended_whole", "pair_of", "regress"]
 
-_LONG = Extent(pairs=0, sizes_mib=(1, 16, 64, 1024), connections=(10, 100, 1000), requests=2000)
+_LONG = Extent(pairs=0, sizes_mib=(1, 16, 64, 1024), connections=(10, 100, 1000), requests=2000, switched_mib=64)
 
 
 def regress(
@@ -85,7 +86,7 @@ def _extent(of_policy: int, pairs: str, long: bool) -> Extent:
     if pairs and not (pairs.isdecimal() and 5 <= int(pairs) <= 200):
         raise BadInput(f"--pairs {pairs!r} is no number from 5 to 200.")
     asked = _LONG if long else Extent(pairs=0)
-    return Extent(int(pairs) if pairs else of_policy, asked.sizes_mib, asked.connections, asked.switches, asked.requests)
+    return replace(asked, pairs=int(pairs) if pairs else of_policy)
 
 
 def pair_of(env: Environment, version: str | None) -> tuple[Release, Release]:
