@@ -79,6 +79,8 @@ class Facts:
     ready: ReadyFacts | None = None
     unready: str = ""
     """Why readiness is not known, when it is not."""
+    wrong: tuple[str, ...] = ()
+    """What of the evidence, or of the release, is not as it was signed."""
     lessons: tuple[Lesson, ...] = ()
     health: HealthFacts | None = None
     alternatives: AlternativeFacts | None = None
@@ -92,7 +94,7 @@ class Facts:
     def untrue(self) -> tuple[str, ...]:
         """What of journal and evidence is not as it was written."""
         journal = [f"The journal does not verify: {sentence}" for sentence in (self.journal.wrong if self.journal else ())]
-        return (*journal, *(self.ready.wrong if self.ready is not None else ()))
+        return (*journal, *self.wrong)
 
     @property
     def slowest(self) -> tuple[StepFact, ...]:

@@ -43,6 +43,8 @@ class Read:
     ready: Callable[[Sources], ReadyFacts] | None
     unready: str
     """Why there is no decision."""
+    wrong: Sequence[str]
+    """What of the evidence is not as it was signed; said in every document, also where there is no decision."""
     books: Mapping[str, Runbook]
     policy: Mapping[str, Any]
     policy_name: str
@@ -83,7 +85,18 @@ def facts_of(kind: Kind, read: Read, command: str) -> Facts:
     if kind.of_evidence and ready is None:
         raise BadInput(f"There is no {kind.name} document without a decision: {read.unready}")
     run = read.facts_of_run(read.run) if read.run is not None else None
-    facts = Facts(kind, read.env, read.made, command, sources, journal=read.journal, run=run, ready=ready, unready=read.unready)
+    facts = Facts(
+        kind,
+        read.env,
+        read.made,
+        command,
+        sources,
+        journal=read.journal,
+        run=run,
+        ready=ready,
+        unready=read.unready,
+        wrong=tuple(read.wrong),
+    )
     if run is not None:
         facts = replace(facts, lessons=lessons(run), digests=_digests(run, read, sources), statements=_statements(run, read))
     elif ready is not None and ready.release is not None:
