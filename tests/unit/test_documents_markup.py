@@ -81,6 +81,7 @@ def test_a_long_quotation_says_that_it_is_cut() -> None:
         (Figure(1.0094, ("f1",), "ratio"), "+0.94 %"),
         (Figure(54382, ("f1",), "count"), "54,382"),
         (Figure("2026-12-03T06:50:07.4+00:00", ("f1",), "time"), "2026-12-03 06:50:07"),
+        (Figure("2026-12-03T06:50:07+02:00", ("f1",), "time"), "2026-12-03 04:50:07"),
         (Figure("not a time", ("f1",), "time"), "not a time"),
         (Figure(True, ("f1",)), "True"),
     ],
