@@ -14,6 +14,7 @@ from golive.documents.health import HealthFacts
 from golive.documents.lessons import KINDS as LESSONS
 from golive.documents.lessons import Lesson
 from golive.documents.markup import Markdown, code, escaped, quoted
+from golive.documents.measured import Suite
 from golive.documents.ready import ReadyFacts
 from golive.documents.review import ReviewFacts
 from golive.documents.run import RunFacts
@@ -87,6 +88,8 @@ class Facts:
     review: ReviewFacts | None = None
     digests: Sequence[tuple[str, Figure]] = ()
     """Releases and what they are to the byte; no data for one that is not on this machine."""
+    measured: tuple[Suite, ...] = ()
+    """What was measured of the candidate on purpose."""
     statements: Sequence[tuple[str, Figure, str, Figure]] = ()
     """Newest statement of each check that is about the release: check, result, summary, when."""
 
