@@ -161,15 +161,11 @@ def _standing(env: Environment, run: str | None, records: list[Record]) -> tuple
     candidate = next((record.data.get("candidate") for record in records if record.run == run and record.kind == "run.started"), None)
     missing = ""
     try:
-<<<<<<< HEAD
-        at = where(env, version)
-=======
         try:
-            at = standing(env, version_of(candidate) or "")
+            at = where(env, version_of(candidate) or "")
         except BadInput as error:
             # The release of an old run may be gone from here. That its readiness is not known hides nothing of what was changed.
-            at, missing = standing(env), error.message
->>>>>>> h-documents
+            at, missing = where(env), error.message
     except GoliveError as error:
         return None, error.message
     if missing or (candidate is not None and (at.release is None or at.release.id != candidate)):
