@@ -96,7 +96,7 @@ def chaos(
         "local": "on this machine over loopback, without any host; no evidence about an environment",
         "long": "1 GiB and 1000 connections too",
         "pairs": "how often each is measured, instead of the policy's number",
-        "only": "what measures begin with: requests, transfer, state or switch; no evidence then",
+        "only": "parts alone, as in requests,transfer-64 (also state, switch); no evidence then",
         "report": "write the table in Markdown into this file too",
         **COMMON,
     }

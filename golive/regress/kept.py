@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from golive import evidence
+from golive.evidence.judging import VALID
 from golive.regress.told import counts
 from golive.releases import Release
 
 __all__ = ["keep"]
-
-_VALID = timedelta(days=30)
-"""As long as the release is the same: what is measured again says the same, but a fleet changes under it."""
 
 
 def keep(check: str, env: str | None, of: Release, beside: Sequence[Release], told: dict[str, Any], started: datetime) -> None:
@@ -33,5 +31,5 @@ def keep(check: str, env: str | None, of: Release, beside: Sequence[Release], to
         facts={"rows": rows, "machine": told["machine"], "counts": found},
         output=json.dumps(told, indent=1).encode(),
         started=started,
-        valid_for=_VALID,
+        valid_for=VALID[check.partition(".")[0]],
     )

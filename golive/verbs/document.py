@@ -132,6 +132,7 @@ def _read(env: Environment, run: str) -> Read:
         kept=kept,
         ready=_ready(env, at, made) if at is not None and at.kept else None,
         unready=unready,
+        wrong=at.wrong if at is not None else (),
         books=books,
         policy=env.policy,
         policy_name=env.settings.policy,
@@ -158,14 +159,18 @@ def _journal(env: Environment) -> tuple[list[Record], JournalFacts | None]:
 def _standing(env: Environment, run: str | None, records: list[Record]) -> tuple[Standing | None, str]:
     """What the evidence says of the run's candidate (of the environment's own release without a run), or why nothing is known of it."""
     candidate = next((record.data.get("candidate") for record in records if record.run == run and record.kind == "run.started"), None)
-    version = version_of(candidate) or ""
+    missing = ""
     try:
-        at = where(env, version)
+        try:
+            at = where(env, version_of(candidate) or "")
+        except BadInput as error:
+            # The release of an old run may be gone from here. That its readiness is not known hides nothing of what was changed.
+            at, missing = where(env), error.message
     except GoliveError as error:
         return None, error.message
-    if candidate is not None and (at.release is None or at.release.id != candidate):
+    if missing or (candidate is not None and (at.release is None or at.release.id != candidate)):
         found = at.release.id if at.release is not None else "none"
-        return replace(at, kept={}), f"the run's release {candidate} is not the one of that version here ({found})."
+        return replace(at, kept={}), missing or f"the run's release {candidate} is not the one of that version here ({found})."
     if not at.kept:
         return at, f"there is no evidence yet; `./inv readiness --env {env.name}` makes it."
     return at, ""
@@ -179,7 +184,6 @@ def _ready(env: Environment, at: Standing, made: datetime) -> Callable[[Sources]
         decision=at.decision,
         policy=at.policy,
         policy_name=env.settings.policy,
-        wrong=at.wrong,
         foreign=at.foreign,
         release=(at.release.id, at.release.digest) if at.release is not None else None,
         at=made,

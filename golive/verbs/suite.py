@@ -68,6 +68,8 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
         _covering("agent", (*_COVERED, "tests"), ROOT / "dwcp_agent"),
         _covering("integration", (*_COVERED, "-m", "not alone", "tests/integration"), lane="second"),
     ]
+    # Alone: it drives a browser, and measures how soon that shows what changed.
+    chosen.append(Part("board", (*_PYTEST, "tests/board"), lane="alone"))
     if lab:
         # Beside others: it waits for links more than it computes, and its bounds are of bytes and not of times.
         chosen.append(Part("faults", (*_PYTEST, "tests/datapath"), lane="second"))

@@ -167,6 +167,7 @@ def test_with_a_token_the_page_opens_to_who_has_it(tmp_path: Path, look: Callabl
         page.wait_for_url("**/enter")
         page.fill("#token", secret.read_text())
         page.keyboard.press("Enter")
+        page.wait_for_url(url)
         watcher.until("document.querySelector('#headline')?.textContent === 'Nothing runs in lab'")
         assert page.evaluate("document.cookie") == ""
 

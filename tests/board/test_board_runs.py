@@ -102,7 +102,7 @@ def test_a_rollback_is_watched_by_the_page_to_its_end(tmp_path: Path, look: Call
         watcher = look(url, dark=False)
         page = watcher.page
         page.evaluate(_SEEN)
-        told = _golive(tmp_path, 3, "--release", "3.0.1+defect.errors")
+        told = _golive(tmp_path, 3, "--release", "3.0.1+defect.latency")
         assert told["outcome"] == "rolled-back"
         _says(watcher, "#outcome", "Rolled back")
         assert watcher.text("#headline") == "2.9.0 serves everyone again"
@@ -112,9 +112,9 @@ def test_a_rollback_is_watched_by_the_page_to_its_end(tmp_path: Path, look: Call
         classes = _classes(watcher)
         way_back = [name for name in classes if name.startswith("back: ")]
         assert len(way_back) >= 2 and all(classes[name].startswith("stage done") for name in way_back)
-        assert classes["half"] == "stage ahead" and "way-back" in classes[way_back[0]]
+        assert classes["full"] == "stage ahead" and "way-back" in classes[way_back[0]]
         _says(watcher, "#hosts-sum", "2.9.0 on 5")
-        assert "3.0.1+defect.errors on 0" in watcher.text("#hosts-sum")
+        assert "3.0.1+defect.latency on 0" in watcher.text("#hosts-sum")
         assert "FAIL" in page.text_content("#gate tbody")
         reason = next(record.data["reason"] for record in _records(tmp_path) if record.kind == "rollback.started")
         assert reason[:60] in " ".join(watcher.text("#doing").split()) and reason[:60] in back

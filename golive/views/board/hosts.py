@@ -95,7 +95,7 @@ class HostsSeen:
     def rows(self, recorded: Iterable[Mapping[str, Any]], traffic: Mapping[str, Mapping[str, float]]) -> dict[str, JSON]:
         """By name: every recorded host, and any other that the journal names."""
         known = {str(host.get("name")): host for host in recorded}
-        names = [*known, *(name for name in sorted({*self.running, *self.aside, *traffic}) if name not in known)]
+        names = [*known, *(name for name in sorted({*self.running, *self.load, *self.aside, *self.at, *traffic}) if name not in known)]
         return {name: self._row(name, known.get(name, {}), traffic.get(name)) for name in names}
 
     def _row(self, name: str, host: Mapping[str, Any], weights: Mapping[str, float] | None) -> JSON:

@@ -214,11 +214,19 @@ function hostNode(key) {
 
 function fillHost(kept, row, run) {
   text(kept.site, [row.site, ...row.roles.filter((role) => role !== "agent")].filter(Boolean).join(" · "));
-  const names = row.running.map((one) => el("span", `who ${one.release === run.release ? "candidate" : "incumbent"}`, one.version ?? one.release));
-  if (row.load) names.push(el("span", "dim", `load client ${row.load}`));
-  arranged(kept.runs, names);
-  const [word, kind] = STATE[row.state] ?? [row.state, "off"];
-  arranged(kept.state, [badge(word, kind), row.why ? el("span", "dim", ` ${row.why}`) : null].filter(Boolean));
+  const runs = row.running.map((one) => `${one.release}${one.release === run.release}`).join() + row.load;
+  if (kept.ran !== runs) {
+    kept.ran = runs;
+    const names = row.running.map((one) => el("span", `who ${one.release === run.release ? "candidate" : "incumbent"}`, one.version ?? one.release));
+    if (row.load) names.push(el("span", "dim", `load client ${row.load}`));
+    arranged(kept.runs, names);
+  }
+  const stands = `${row.state} ${row.why}`;
+  if (kept.stood !== stands) {
+    kept.stood = stands;
+    const [word, kind] = STATE[row.state] ?? [row.state, "off"];
+    arranged(kept.state, [badge(word, kind), row.why ? el("span", "dim", ` ${row.why}`) : null].filter(Boolean));
+  }
   classed(kept.tile, `tile ${row.state}`);
   const has = (wanted) => row.running.some((one) => one.release === wanted);
   const other = row.running.some((one) => one.release !== run.release);
