@@ -114,7 +114,7 @@ def regress(
     debug: bool = False,
 ) -> None:
     """Measure the candidate beside the running incumbent, turn by turn; exit 4 when it is worse than policies/regress.yaml allows."""
-    options: dict[str, Any] = {"local": local, "long": long, "pairs": pairs, "only": only, "report": report, "quiet": json}
+    options: dict[str, Any] = {"local": local, "long": long, "pairs": pairs, "only": only, "report": report}
     finish(lazily("regress", env, release=release or None, **options), as_json=json, debug=debug)
 
 
@@ -131,4 +131,4 @@ def validate(
     _: Context, suite: str = "", env: str = "lab", local: bool = False, long: bool = False, json: bool = False, debug: bool = False
 ) -> None:
     """Measure each component against its bar, the parts together, and the whole between hosts; exit 4 when a row fails."""
-    finish(lazily("validate", env, suite=suite, local=local, long=long, quiet=json), as_json=json, debug=debug)
+    finish(lazily("validate", env, suite=suite, local=local, long=long), as_json=json, debug=debug)

@@ -41,12 +41,14 @@ def measured(pair: tuple[Release, Release], only: str, extent: Extent = SMALL) -
         return {row.criterion.id: row.to_json() for row in compared(ground, read_policy(), extent, lambda line: None, only=only)}
 
 
+@pytest.mark.alone
 def test_a_candidate_that_takes_two_and_a_half_times_as_long_fails_by_its_latency(built: dict[str, Release]) -> None:
     rows = measured((built["good"], built["slow"]), "requests", MORE)
     assert rows["latency-mean-10"]["verdict"] == "FAIL" and rows["latency-mean-10"]["interval"][1] < 1 / 1.10
     assert len(rows["latency-mean-10"]["samples_ours"]) == 8 and rows["errors"]["failed_ours"] == 0
 
 
+@pytest.mark.alone
 def test_the_same_release_on_both_sides_fails_in_no_row(built: dict[str, Release]) -> None:
     rows = measured((built["good"], built["good"]), "")
     assert [row["id"] for row in rows.values() if row["verdict"] == "FAIL"] == []
@@ -85,6 +87,7 @@ def ground(built: dict[str, Release]) -> Iterator[Ground]:
         yield made
 
 
+@pytest.mark.alone
 def test_the_whole_moves_what_it_says_and_the_hosts_own_sums_agree(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("golive.validate.end_to_end.CONNECTIONS", (10,))
     monkeypatch.setattr("golive.validate.end_to_end._IMAGE_MIB", 8)
