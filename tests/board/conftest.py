@@ -70,11 +70,12 @@ class Watcher:
         found: list[float] = self.page.evaluate("name => performance.getEntriesByName(name, 'measure').map(entry => entry.duration)", name)
         return found
 
-    def until(self, true: str, arg: Any = None, within_s: float = 60.0) -> None:
+    def until(self, true: str, arg: Any = None, within_s: float = 45.0) -> None:
         """Waits until an expression, or a function of ``arg``, is true in the page. Playwright's own way needs eval, which it forbids."""
         end = time.monotonic() + within_s
         while not self.page.evaluate(true, arg):
-            assert time.monotonic() < end, f"it was never true that {true} ({arg}); complaints: {self.complaints}"
+            shown = self.page.inner_text("body")[-400:] if time.monotonic() > end else ""
+            assert not shown, f"it was never true that {true} ({arg}); complaints: {self.complaints}; the page ends with {shown}"
             self.page.wait_for_timeout(30)
 
     def text(self, selector: str) -> str:

@@ -170,6 +170,7 @@ def test_with_a_token_the_page_opens_to_who_has_it(tmp_path: Path, look: Callabl
         page.wait_for_url(url)
         watcher.until("document.querySelector('#headline')?.textContent === 'Nothing runs in lab'")
         assert page.evaluate("document.cookie") == ""
+        watcher.until("performance.getEntriesByName('board:charts').length > 0")
 
 
 def test_a_journal_that_cannot_be_read_is_said_on_the_page(tmp_path: Path, look: Callable[..., Watcher]) -> None:

@@ -48,14 +48,14 @@ class Readiness:
     def _taken(self, data: Mapping[str, Any], at: str) -> None:
         items = {}
         for number, item in enumerate(data["items"]):
-            known = {name: "" if item.get(name) is None else str(item[name]) for name in ("state", "reason")}
+            known = {name: "" if item.get(name) is None else str(item[name]) for name in ("state", "reason", "says")}
             evidence = item.get("evidence")
             count = len(evidence) if isinstance(evidence, list) else int(bool(evidence))
             items[str(item["id"])] = {"n": number, **known, "evidence": count}
         counts = {str(name): {state: _count(told, state) for state in STATES} for name, told in data["counts"].items()}
         self.items = items
         self.summary = {
-            **{"there": True, "why": "", "at": at, "counts": counts, "total": len(items)},
+            **{"there": True, "why": "", "at": str(data.get("at") or at), "counts": counts, "total": len(items)},
             "decision": str(data.get("decision") or ""),
             "release": str(data.get("release") or ""),
         }

@@ -111,12 +111,20 @@ async function begin() {
   timed("board:picture", start);
   performance.mark("board:drawn");
   listen();
-  // The chart library comes after the first picture: nobody waits for it to read where the run stands.
-  const { Charts } = await import("/static/charts.js");
-  charts = new Charts($("charts"), $("readout"));
+  await Promise.all([journal.fill(), draughtsman()]);
+}
+
+/** The chart library comes after the first picture: nobody waits for it to read where the run stands. */
+async function draughtsman() {
+  try {
+    const { Charts } = await import("/static/charts.js");
+    charts = new Charts($("charts"), $("readout"));
+  } catch {
+    setTimeout(draughtsman, 5000); // the board went away meanwhile; numbers and tables are here without it
+    return;
+  }
   charts.draw(sections);
   performance.mark("board:charts");
-  await journal.fill();
 }
 
 const THEMES = ["system", "light", "dark"];

@@ -12,6 +12,8 @@ const SHOWN = [
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+const decades = (low, high) => Array.from({ length: Math.round(Math.log10(high / low)) + 1 }, (_, n) => low * 10 ** n);
+
 export class Charts {
   constructor(place, readout) {
     this.readout = readout;
@@ -132,7 +134,7 @@ export class Charts {
       series: [{}, line("candidate", "--candidate"), line("incumbent", "--incumbent", [6, 3])],
       axes: [
         { stroke: ink, font, grid: { show: false }, ticks: { show: false }, size: 26, splits: () => this.splits(), values: (_, at) => at.map((value) => this.label(value, width)) },
-        { stroke: ink, font, grid, ticks: { show: false }, size: 44, filter: (_, at) => (chart.shown.log ? at.map((value) => (Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6) ? value : null)) : at), values: (_, at) => at.map((value) => (value === null ? "" : `${Number(value.toPrecision(3))}`)) },
+        { stroke: ink, font, grid, ticks: { show: false }, size: 44, ...(chart.shown.log ? { splits: (_, __, low, high) => decades(low, high) } : {}), values: (_, at) => at.map((value) => (value === null ? "" : `${Number(value.toPrecision(3))}`)) },
       ],
       hooks: {
         drawClear: [(plot) => this.band(plot, chart.shown)],
@@ -183,6 +185,7 @@ export class Charts {
     const dpr = devicePixelRatio || 1;
     ctx.save();
     ctx.lineWidth = dpr;
+    ctx.setLineDash([]);
     this.each(plot, shown, (watch, left, right, y) => {
       ctx.strokeStyle = colour("--line");
       ctx.beginPath();

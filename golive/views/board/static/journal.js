@@ -19,7 +19,7 @@ export class Journal {
     this.shown = []; // those that pass the filter, oldest first
     this.total = 0;
     this.run = "";
-    this.rows = [];
+    this.rows = new Map(); // by line, those that are in the page
     this.waits = false;
     this.log = $("log");
     this.body = $("rows").tBodies[0];
@@ -115,13 +115,26 @@ export class Journal {
     const last = Math.min(many, Math.ceil((this.log.scrollTop + this.log.clientHeight) / height) + SPARE);
     $("rows").style.top = `${first * height}px`;
     attribute($("rows"), "aria-rowcount", many + 1);
-    const drawn = [];
-    for (let n = first; n < last; n += 1) {
-      const row = (this.rows[n - first] ??= this.row());
-      this.fillRow(row, this.shown[many - 1 - n], n);
-      drawn.push(row.node);
+    const lines = [];
+    for (let n = first; n < last; n += 1) lines.push(this.shown[many - 1 - n]);
+    const wanted = new Set(lines);
+    const spare = [];
+    for (const [line, row] of this.rows) {
+      if (wanted.has(line)) continue;
+      this.rows.delete(line);
+      spare.push(row);
     }
-    arranged(this.body, drawn);
+    // A line that stays keeps its row: a new one above it moves it, and changes nothing in it.
+    arranged(this.body, lines.map((line, n) => {
+      let row = this.rows.get(line);
+      if (!row) {
+        row = spare.pop() ?? this.row();
+        this.fillRow(row, line);
+        this.rows.set(line, row);
+      }
+      attribute(row.node, "aria-rowindex", first + n + 2);
+      return row.node;
+    }));
     const loaded = this.lines.length < this.total ? `, ${this.lines.length.toLocaleString("en")} read` : "";
     const some = many === this.lines.length ? `${many.toLocaleString("en")} records` : `${many.toLocaleString("en")} of ${this.lines.length.toLocaleString("en")} records`;
     text($("journal-sum"), this.total ? `${some}${loaded}` : "no records");
@@ -137,9 +150,7 @@ export class Journal {
     return made;
   }
 
-  fillRow(row, line, n) {
-    attribute(row.node, "aria-rowindex", n + 2);
-    if (row.line === line) return;
+  fillRow(row, line) {
     row.line = line;
     classed(row.node, line.is);
     text(row.button, line.seq);

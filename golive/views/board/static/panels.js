@@ -188,13 +188,16 @@ const STATE = { up: ["up", "good"], busy: ["being changed", "live"], trouble: ["
 export function hosts({ hosts: rows, run }, changed) {
   const keys = Object.keys(rows).sort((a, b) => rows[a].site.localeCompare(rows[b].site) || a.localeCompare(b, "en", { numeric: true }));
   for (const key of hostNodes.keys()) if (!(key in rows)) hostNodes.delete(key);
+  const touched = changed ? new Set(changed) : null;
   for (const key of keys) {
-    if (changed && hostNodes.has(key) && !changed.includes(key)) continue;
-    const kept = hostNodes.get(key) ?? hostNode(key);
-    hostNodes.set(key, kept);
-    fillHost(kept, rows[key], run);
+    const known = hostNodes.has(key);
+    if (touched && known && !touched.has(key)) continue;
+    if (!known) hostNodes.set(key, hostNode(key));
+    fillTile(hostNodes.get(key), rows[key], run);
+    late.add(key);
   }
   arranged($("hosts").querySelector("tbody"), keys.map((key) => hostNodes.get(key).row));
+  fillRows(rows, run, keys);
   arranged($("map"), keys.filter((key) => !rows[key].roles.includes("ops")).map((key) => hostNodes.get(key).tile));
   const all = Object.values(rows).filter((row) => !row.roles.includes("ops"));
   const on = (release) => (release ? all.filter((row) => row.running.some((one) => one.release === release)).length : 0);
@@ -204,12 +207,45 @@ export function hosts({ hosts: rows, run }, changed) {
   attribute($("map"), "aria-label", `${said}, as the journal last saw them; the table below names each`);
 }
 
+const AT_ONCE = 60;
+const late = new Set();
+let later = null;
+let newest = null;
+
+/** Rows of hosts, those in sight first. A wave over a whole fleet changes hundreds: some a frame, so that no frame is late. */
+function fillRows(rows, run, keys) {
+  newest = [rows, run, keys];
+  const place = $("hosts").querySelector(".scroll");
+  const height = Math.max(24, place.scrollHeight / Math.max(1, keys.length));
+  const first = Math.max(0, Math.floor(place.scrollTop / height) - 2);
+  const order = keys.slice(first).concat(keys.slice(0, first)).filter((key) => late.has(key));
+  const begin = performance.now();
+  for (const key of order.slice(0, AT_ONCE)) {
+    late.delete(key);
+    if (key in rows) fillHost(hostNodes.get(key), rows[key], run);
+  }
+  if (order.length <= AT_ONCE) late.clear();
+  else later ??= requestAnimationFrame(() => {
+    later = null;
+    fillRows(...newest);
+    performance.measure("board:rows", { start: begin, end: performance.now() });
+  });
+}
+
 function hostNode(key) {
   const first = el("th", "", key);
   first.scope = "row";
   const made = { row: el("tr"), site: el("td"), runs: el("td"), state: el("td"), tile: el("span", "tile", el("i"), el("i")) };
   made.row.append(first, made.site, made.runs, made.state);
   return made;
+}
+
+function fillTile(kept, row, run) {
+  classed(kept.tile, `tile ${row.state}`);
+  const has = (wanted) => row.running.some((one) => one.release === wanted);
+  const other = row.running.some((one) => one.release !== run.release);
+  classed(kept.tile.firstChild, other ? "incumbent" : has(run.release) ? "candidate" : "");
+  classed(kept.tile.lastChild, has(run.release) ? "candidate" : other ? "incumbent" : "");
 }
 
 function fillHost(kept, row, run) {
@@ -227,11 +263,6 @@ function fillHost(kept, row, run) {
     const [word, kind] = STATE[row.state] ?? [row.state, "off"];
     arranged(kept.state, [badge(word, kind), row.why ? el("span", "dim", ` ${row.why}`) : null].filter(Boolean));
   }
-  classed(kept.tile, `tile ${row.state}`);
-  const has = (wanted) => row.running.some((one) => one.release === wanted);
-  const other = row.running.some((one) => one.release !== run.release);
-  classed(kept.tile.firstChild, other ? "incumbent" : has(run.release) ? "candidate" : "");
-  classed(kept.tile.lastChild, has(run.release) ? "candidate" : other ? "incumbent" : "");
 }
 
 const BACK = { none: ["nothing runs", "off"], over: ["done", "off"], "under way": ["under way", "bad"], gone: ["no way back any more", "warn"], open: ["open", "good"], "nothing to take back": ["nothing to take back yet", "off"] };

@@ -42,7 +42,7 @@ function wheel(summary, told) {
   return drawn;
 }
 
-export function readiness({ readiness: summary, items }) {
+export function readiness({ readiness: summary, items, run }) {
   const body = $("readiness-body");
   if (!summary.there) {
     arranged(body, [el("div", "empty wheel-empty", el("p", "", badge(summary.why, "unknown")), el("p", "dim", "./inv readiness computes it from the evidence."))]);
@@ -65,7 +65,7 @@ export function readiness({ readiness: summary, items }) {
     el("tbody", "", ...lacking.map(([id, item]) => {
       const first = el("th", "", id);
       first.scope = "row";
-      return el("tr", "", first, el("td", "", badge(item.state, tone(item.state))), el("td", "", item.reason));
+      return el("tr", "", first, el("td", "", badge(item.state, tone(item.state))), el("td", "", item.reason, item.says ? el("span", "meta under", item.says) : ""));
     })));
   const region = el("div", "scroll low", list);
   region.tabIndex = 0;
@@ -77,6 +77,7 @@ export function readiness({ readiness: summary, items }) {
   arranged(body, [
     el("div", "ready", wheel(summary, told), el("div", "", el("p", "", badge(summary.decision, SHAPE[summary.decision] ?? "unknown")), key)),
     text(el("p", "dim"), `Computed ${clock(summary.at)}${summary.release ? ` for ${summary.release}` : ""}`),
+    ...(run.release && summary.release && run.release !== summary.release ? [el("p", "", badge(`That is not this run's release, ${run.release}.`, "warn"))] : []),
     more,
   ]);
 }
