@@ -145,14 +145,14 @@ def _journal(env: Environment) -> tuple[list[Record], JournalFacts | None]:
     if not engine.has_journal(env):
         return [], None
     journal = engine.open_journal(env)
-    wrong, head = journal.verify(), journal.head()
     try:
         records = journal.read()
     except ValueError:
         raise Refused(
             f"The journal of {env.name} was changed so that it cannot be read; `./inv journal.verify --env {env.name}` says where."
         ) from None
-    return records, JournalFacts(len(records), head.seq, head.hash, tuple(wrong))
+    head = (records[-1].seq, records[-1].hash) if records else (0, "")
+    return records, JournalFacts(len(records), *head, tuple(journal.verify()))
 
 
 def _standing(env: Environment, run: str | None, records: list[Record]) -> tuple[Standing | None, str]:

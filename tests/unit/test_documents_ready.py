@@ -97,6 +97,9 @@ def test_the_recommendation_is_the_decision(states: dict[str, str], policy: Poli
     told = [plain(line[2:]) for line in section(text, "## In the way").splitlines() if line.startswith("- ")]
     assert told == [" ".join(sentence.split()) for sentence in ready.blockers] and bool(told) == (word == "NO-GO")
     assert ("NOT AS IT WAS WRITTEN" in text.split("| fact |")[0]) == bool(wrong)
+    asked = {row["asked by the policy"]: row["found"] for row in table(text, "asked by the policy", "asked")}
+    assert asked["critical items that pass"] == str(186 - len(states))
+    assert asked["items that are waived, at most"] == str(list(states.values()).count("WAIVED"))
     waived = [plain(line) for line in section(text, "## Waived").splitlines() if line.startswith("- ")]
     assert len(waived) == list(states.values()).count("WAIVED")
 
