@@ -250,6 +250,9 @@ def test_lessons_are_what_the_journal_shows(good, bad) -> None:
     text = _text(read, "lessons")
     counts = {row["kind"]: int(row["how often"]) for row in table(text, "kind", "what it means")}
     assert counts["rolled back"] >= 1 and state.rollback and state.rollback["reason"] in plain(section(text, "## Rolled back"))
+    took = table(section(text, "## Rolled back"), "where", "what", "seconds")[0]["seconds"]
+    began, ended = (datetime.fromisoformat(str(state.rollback[name])) for name in ("started", "ended"))
+    assert took == duration((ended - began).total_seconds())
     untold = [entry for entry in state.notices if entry["is"] in ("failed", "unrouted")]
     assert counts["not told"] == len(untold) and counts["waived"] == counts["over budget"] == 0
     slowest = table(section(_text(good[0], "lessons"), "## Slowest steps"), "step", "action")
