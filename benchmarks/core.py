@@ -326,7 +326,7 @@ def counts_cache_misses() -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", default="", help="cases whose id begins so")
+    parser.add_argument("--only", default="", help="cases whose id begins so, or with any of several, separated by commas")
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--table", action="store_true", help="run nothing; write the committed result into docs/benchmarks.md")
     options = parser.parse_args()
@@ -352,7 +352,7 @@ def main() -> int:
                     *batches(native, port),
                     *affinity(programs),
                 ]
-                chosen = [case for case in every if case.id.startswith(options.only)]
+                chosen = [case for case in every if case.id.startswith(tuple(options.only.split(",")))]
                 rows = measured(chosen, options.rounds, lambda line: print(line, file=sys.stderr, flush=True))
         except PeerMissing as error:
             print(error)  # who called says it

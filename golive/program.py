@@ -12,8 +12,21 @@ from invoke.program import Program
 __all__ = ["Inv", "program"]
 
 
+_MAY_FOLLOW = {"validate": "--suite"}
+
+
 class Inv(Program):
     """invoke's program with the exit codes of :mod:`golive.errors`; tasks are found as plain ``invoke`` finds them."""
+
+    def normalize_argv(self, argv: list[str] | None) -> None:
+        """invoke knows no word that may be left out: the one after these verbs is what its option says."""
+        super().normalize_argv(argv)
+        words: list[str] = []
+        for word in self.argv:
+            if words and (option := _MAY_FOLLOW.get(words[-1])) and not word.startswith("-"):
+                words.append(option)
+            words.append(word)
+        self.argv = words
 
     def parse_core(self, argv: list[str] | None) -> None:
         try:

@@ -14,7 +14,7 @@ import pytest
 from dwcp_agent.encoding.level import LEVELS, Sample, decide
 from dwcp_agent.encoding.windows import LONG_WINDOW_LOG, WINDOW_LOG, WindowBudget
 from dwcp_agent.errors import AgentError
-from dwcp_agent.profiles.table import HIGH_THROUGHPUT, LOW_LATENCY
+from dwcp_agent.profiles.table import HIGH_THROUGHPUT, LOW_LATENCY, PROFILES, Profile
 from dwcp_agent.security.identity import Identity
 from dwcp_agent.telemetry.decisions import DecisionLog
 from dwcp_agent.telemetry.path import PathSample
@@ -75,6 +75,32 @@ async def test_a_number_that_was_asked_for_stays(agent: Agent) -> None:
     sending = outbound(agent, os.urandom(30 * UNIT), streams=3)
     sending._steering.streams = 1
     assert (await asyncio.to_thread(sending.run)).streams == 3
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+async def test_a_transfer_by_each_profile_keeps_to_its_streams_and_levels(agent: Agent, profile: Profile) -> None:
+    content = bytes(random.Random(3).choices(b"abcdefgh", k=UNIT // 4)) * 160
+    log = DecisionLog()
+    sending = outbound(agent, content, log=log, profile=profile)
+    sending._chooser.level = 7  # beyond one end of the range, or within it
+    seen: list[int] = []
+    took = sending._chooser.took
+
+    def noted(sample: Sample, content_bytes: int) -> None:
+        # As if the link was slow while the first half went, and the processor while the second did.
+        now = WAITS if len(seen) < 20 else ENCODES
+        sending._chooser._begin = 0.0
+        took(now, 4 * UNIT)
+        seen.append(sending._chooser.level)
+
+    sending._chooser.took = noted  # type: ignore[method-assign]
+    tally: Tally = await asyncio.to_thread(sending.run)
+    assert (agent.store / "load.load.host-2/image").read_bytes() == content
+    assert [(each.value, each.why) for each in log.decisions("profile")] == [(profile.name, "asked for")]
+    assert tally.streams <= profile.most_streams
+    lowest, highest = profile.levels
+    assert highest in seen[:20] and lowest in seen[20:]
+    assert all(lowest <= level <= max(highest, 7) for level in seen) and seen[-1] <= highest
 
 
 async def test_what_was_decided_is_told_even_when_the_transfer_fails(agent: Agent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from dwcp_agent.store.store import Store
 from dwcp_agent.transport.frame import MAX_CHUNK, MIN_CHUNK
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.transfer import Opening, TransferTable
+from dwcp_agent.transport.units import UNIT
 from fixtures import Agent, context_of
 from pki import Files
+from test_resumable import send, stored
 
 
 async def test_a_stream_that_ends_puts_its_buffers_where_others_find_them(
@@ -72,3 +75,16 @@ async def test_memory_of_past_streams_goes_back_to_the_kernel(agent: Agent, monk
         while full - buffers.statistics()["resident"] < 16 * (MAX_CHUNK - 8192):
             await asyncio.sleep(0.05)
     assert buffers.statistics()["resident"] >= agent.service.config.streams * MAX_CHUNK
+
+
+async def test_as_many_streams_as_are_configured_find_all_their_buffers_ready(start_agent: Any) -> None:
+    """What is kept warm is as large and as many as the first transfer's streams take: none is made for them."""
+    async with start_agent(streams=4) as agent:
+        before = agent.service.context.buffers.statistics()
+        assert before["resident"] >= 4 * MAX_CHUNK
+        content = os.urandom(32 * UNIT)
+        tally = await send(agent, content, streams=4)
+        after = agent.service.context.buffers.statistics()
+        assert tally.streams == 4 and stored(agent) == content
+        assert after["from_shared"] + after["from_thread"] >= before["from_shared"] + before["from_thread"] + 4
+        assert after["from_fresh"] == before["from_fresh"]

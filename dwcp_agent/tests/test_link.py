@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,10 @@ from dwcp_agent.commands.known import data_port_of, remember_data_port
 from dwcp_agent.commands.session import Session
 from dwcp_agent.errors import Unreachable
 from dwcp_agent.transport.outbound import Outbound
+from dwcp_agent.transport.receiver import DataServer
 from dwcp_agent.transport.sender import Link
 from dwcp_agent.transport.source import BytesSource
+from dwcp_agent.transport.units import UNIT
 from fixtures import Agent, context_of, wait_for
 
 
@@ -168,3 +171,40 @@ async def test_a_data_port_that_moved_is_found_all_the_same(agent: Agent, cached
     assert data_port_of(endpoint) == ("127.0.0.1", agent.service.ports.data)
     assert await asyncio.to_thread(send, "two") == agent.service.ports.data
     assert {path.name for path in (agent.store / "operator.operator").iterdir()} == {"one", "one2", "two", "two2"}
+
+
+# -- connections as they are open -------------------------------------------------------------------------------------------------
+
+
+async def test_both_ends_of_a_connection_send_at_once_and_notice_a_peer_that_is_gone(agent: Agent) -> None:
+    link = Link("127.0.0.1", agent.service.ports.data, context_of(agent.people["load"]))
+    wire = await asyncio.to_thread(link.take)
+    there = await asyncio.to_thread(wait_for, "the other end", lambda: list(agent.service._data._open))
+    for end in (wire, *there):
+        assert end.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        assert end.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    wire.close()
+    link.close()
+
+
+async def test_five_transfers_go_over_the_connections_of_the_first(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted, serve = [], DataServer._serve
+
+    def counted(self: DataServer, sock: socket.socket) -> None:
+        accepted.append(sock.getpeername())
+        serve(self, sock)
+
+    def send() -> None:
+        session = Session(Endpoint("127.0.0.1", agent.service.ports.control, ""), context_of(agent.people["operator"]), "s-1")
+        try:
+            for number in range(5):
+                source = BytesSource(os.urandom(4 * UNIT))
+                tally = Outbound(session.connect, f"n{number}", source, token=f"{number:032x}", streams=2).run()
+                assert tally.streams == 2
+                assert (agent.store / f"operator.operator/n{number}").read_bytes() == source.chunk(0, 4 * UNIT)
+        finally:
+            session.close()
+
+    monkeypatch.setattr(DataServer, "_serve", counted)
+    await asyncio.to_thread(send)
+    assert len(accepted) == 2

@@ -275,6 +275,42 @@ class Cutting(BytesSource):
         return super().chunk(offset, length)
 
 
+class Counting(BytesSource):
+    """How far it was read."""
+
+    reached = 0
+
+    def chunk(self, offset: int, length: int) -> memoryview:
+        self.reached = max(self.reached, offset + length)
+        return super().chunk(offset, length)
+
+
+async def test_a_receiver_whose_disk_stands_still_stops_the_reading_of_the_source(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(96 * UNIT)
+    source, real, goes_on = Counting(content), os.pwrite, threading.Event()
+
+    def pwrite(descriptor: int, data: Any, offset: int) -> int:
+        assert goes_on.wait(30)
+        return real(descriptor, data, offset)
+
+    def stands_still() -> bool:
+        before = source.reached
+        time.sleep(0.3)
+        return 0 < source.reached == before
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    sending = asyncio.create_task(send(agent, source, streams=1))
+    try:
+        await asyncio.to_thread(wait_for, "a standstill", stands_still)
+        reached = source.reached
+    finally:
+        goes_on.set()
+    tally = await sending
+    # What two sockets and a buffer hold, and nothing beyond.
+    assert reached < 24 * UNIT
+    assert stored(agent) == content and tally.broken_streams == 0
+
+
 @pytest.mark.parametrize("every", [False, True], ids=["one stream", "all streams"])
 async def test_a_cut_stream_loses_nothing(agent: Agent, every: bool) -> None:
     content = os.urandom(24 * UNIT)

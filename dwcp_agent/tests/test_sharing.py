@@ -58,6 +58,15 @@ def test_shares_go_by_weight_and_the_heaviest_finds_what_the_link_carries() -> N
     assert share == 15 * MB and cap == pytest.approx(22 * MB - 5 * MB)
 
 
+def test_a_forecast_of_half_the_link_halves_the_shares() -> None:
+    light, heavy = one("a", rate=5 * MB), one("b", weight=3, rate=15 * MB)
+    for carries in (20 * MB, 10 * MB):
+        told = [share_of(own, [other], of(carries), 20 * MB) for own, other in ((light, heavy), (heavy, light))]
+        assert [each.bytes_per_s for each in told if each is not None] == [carries / 4, carries * 3 / 4]
+        assert told[0] is not None and told[0].cap_bytes_per_s == carries / 4
+        assert told[0].why.endswith(f"{carries / MB:g} MB/s foreseen")
+
+
 def test_the_finder_takes_what_the_other_does_not_use_of_its_share() -> None:
     assert taken(one("b", rate=18 * MB), one("a", rate=2 * MB))[1] == pytest.approx(22 * MB - 2.2 * MB)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from golive import engine
 from golive.engine import BACK, Record, RunState
@@ -19,7 +19,7 @@ _LINE = ("seq", "at", "kind", "stage", "step", "token", "data", "prev", "hash")
 
 
 def recorded(env: Environment, release: Release) -> list[Kept]:
-    """Keeps what the journal says of the newest finished run of ``release`` from its first stage on, and of the newest way back.
+    """Keeps what the journal says of the newest run that brought users to ``release`` and is over, and of the newest way back.
 
     A journal that does not verify says nothing: then the statements are FAIL, with what is wrong.
     """
@@ -29,8 +29,9 @@ def recorded(env: Environment, release: Release) -> list[Kept]:
     every, wrong = journal.read(), journal.verify()
     runs = [_of(every, run) for run in dict.fromkeys(record.run for record in every if record.kind == "run.started")]
     kept = []
-    forward = [(state, lines) for state, lines in runs if state.release == release.id and state.outcome in ("succeeded", "failed")]
-    back = [(state, lines) for state, lines in runs if state.outcome == "rolled-back"]
+    over = [(state, lines) for state, lines in runs if not state.open]
+    forward = [(state, lines) for state, lines in over if state.release == release.id and (state.signed_off or state.max_candidate_weight)]
+    back = [(state, lines) for state, lines in over if state.outcome == "rolled-back"]
     if forward:
         state, lines = forward[-1]
         steps = {name: step.verdict for name, step in state.steps.items() if not name.startswith(BACK)}
@@ -58,6 +59,7 @@ def _kept(
     subjects: list[Subject],
 ) -> Kept:
     started = datetime.fromisoformat(state.started) if state.started else datetime.now(UTC)
+    ended = datetime.fromisoformat(state.ended) if state.ended else started
     good = state.outcome == outcome and not wrong
     return record(
         check=kind,
@@ -78,5 +80,5 @@ def _kept(
         output=b"".join(canonical({name: getattr(line, name) for name in _LINE}) + b"\n" for line in lines),
         started=started,
         # It holds from the run's end on, whenever it is collected.
-        valid_for=VALID[kind] - (datetime.now(UTC) - (datetime.fromisoformat(state.ended) if state.ended else started)),
+        valid_for=VALID[kind] - max(timedelta(0), datetime.now(UTC) - ended),
     )

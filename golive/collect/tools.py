@@ -20,7 +20,7 @@ def recorded(name: str) -> Kept:
     outcome = run(tool, ROOT)
     return record(
         check=f"tool.{name}",
-        subjects=[agent_source() if tool.subject == "source" else toolkit_source()],
+        subjects=[source() for name, source in (("source", agent_source), ("toolkit", toolkit_source)) if name in tool.subject],
         command=outcome.command,
         result=outcome.result,
         summary=outcome.summary,

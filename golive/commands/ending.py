@@ -21,6 +21,7 @@ _SIMULATED = {
     *(
         "abort",
         "approve",
+        "board",
         "chaos",
         "destroy",
         "document",

@@ -10,7 +10,7 @@ from invoke.tasks import task
 from golive.commands.ending import COMMON, finish, lazily
 from golive.verbs.result import Result
 
-__all__ = ["bench", "chaos", "test"]
+__all__ = ["bench", "chaos", "regress", "test", "validate"]
 
 
 @task(
@@ -87,3 +87,48 @@ def chaos(
         "quiet": json,
     }
     finish(lazily("chaos", env, hosts, **options), as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "env": "whose hosts are measured on, and whose releases",
+        "release": "version of the candidate; the environment's own by default",
+        "local": "on this machine over loopback, without any host; no evidence about an environment",
+        "long": "1 GiB and 1000 connections too",
+        "pairs": "how often each is measured, instead of the policy's number",
+        "only": "parts alone, as in requests,transfer-64 (also state, switch); no evidence then",
+        "report": "write the table in Markdown into this file too",
+        **COMMON,
+    }
+)
+def regress(
+    _: Context,
+    env: str = "lab",
+    release: str = "",
+    local: bool = False,
+    long: bool = False,
+    pairs: str = "",
+    only: str = "",
+    report: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Measure the candidate beside the running incumbent, turn by turn; exit 4 when it is worse than policies/regress.yaml allows."""
+    options: dict[str, Any] = {"local": local, "long": long, "pairs": pairs, "only": only, "report": report, "quiet": json}
+    finish(lazily("regress", env, release=release or None, **options), as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "suite": "components, integration or end-to-end; all three by default",
+        "env": "whose hosts and release",
+        "local": "end to end on this machine over loopback, without any host; no evidence about an environment",
+        "long": "1 GiB too",
+        **COMMON,
+    },
+)
+def validate(
+    _: Context, suite: str = "", env: str = "lab", local: bool = False, long: bool = False, json: bool = False, debug: bool = False
+) -> None:
+    """Measure each component against its bar, the parts together, and the whole between hosts; exit 4 when a row fails."""
+    finish(lazily("validate", env, suite=suite, local=local, long=long, quiet=json), as_json=json, debug=debug)

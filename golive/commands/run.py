@@ -9,7 +9,7 @@ from invoke.tasks import task
 
 from golive.commands.ending import COMMON, TAKE_OVER, finish, lazily
 
-__all__ = ["abort", "golive", "pause", "report", "resume", "rollback", "schedule", "stage", "status", "worker"]
+__all__ = ["abort", "board", "golive", "pause", "report", "resume", "rollback", "schedule", "stage", "status", "worker"]
 
 
 @task(
@@ -127,6 +127,22 @@ def schedule(_: Context, env: str = "", remove: bool = False, print_: bool = Fal
 def status(_: Context, env: str = "", watch: bool = False, json: bool = False, debug: bool = False) -> None:
     """Say where the run stands: stage, traffic, verdicts, hosts."""
     finish(lazily("status", env, watch=watch), as_json=json, debug=debug)
+
+
+@task(
+    help={
+        "env": "environment to watch",
+        "host": "address to listen on; any but loopback needs --token-file",
+        "port": "port to listen on, 8650 by default; 0 for any that is free",
+        "token-file": "file with the token that readers have to give",
+        **COMMON,
+    }
+)
+def board(
+    _: Context, env: str = "", host: str = "127.0.0.1", port: str = "", token_file: str = "", json: bool = False, debug: bool = False
+) -> None:
+    """Serve a page on which people watch the run; reads only, ends with Ctrl-C."""
+    finish(lazily("board", env, host=host, port=port, token_file=token_file, quiet=json), as_json=json, debug=debug)
 
 
 @task(help={"env": "environment whose last run is reported", "run": "another run of it", **COMMON})

@@ -25,6 +25,7 @@ from golive.engine.people import left, page, request
 from golive.engine.plan import Planned, plan
 from golive.engine.ports import Anchor, Leftovers, Pager, Ports, Signature, Timing, Trigger, Watcher
 from golive.engine.process import Process
+from golive.engine.reading import JournalReader, Sight
 
 __all__ = [
     "BACK",
@@ -34,6 +35,7 @@ __all__ = [
     "EnvironmentState",
     "Head",
     "Journal",
+    "JournalReader",
     "Leftovers",
     "LocalLeftovers",
     "Pager",
@@ -43,6 +45,7 @@ __all__ = [
     "Record",
     "RunState",
     "Serving",
+    "Sight",
     "Signature",
     "StageState",
     "Standing",

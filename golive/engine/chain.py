@@ -94,14 +94,15 @@ def digest(env: str, seq: int, at: str, run: str, kind: str, stage: str | None, 
     return hashlib.sha256(canonical([env, seq, at, run, kind, stage, step, token, data, prev]).encode()).hexdigest()
 
 
-def wrong(rows: Iterable[Any], anchors: Iterable[Head]) -> Iterator[str]:
+def wrong(rows: Iterable[Any], anchors: Iterable[Head], after: Head = EMPTY) -> Iterator[str]:
     """Everything that is wrong with a chain, as sentences: edits, reorders, gaps, and cuts that one of ``anchors`` shows.
 
     Args:
         rows: the records as they are kept, oldest first, each with :data:`FIELDS` and ``hash`` as attributes.
         anchors: heads that this chain once had, seen where no one could change them with it.
+        after: the record before the first of ``rows``, which was looked at already.
     """
-    last, seen = Head(0, NOTHING_YET), list(anchors)
+    last, seen = after, list(anchors)
     expected: dict[int, set[str]] = {}
     for anchor in seen:
         expected.setdefault(anchor.seq, set()).add(anchor.hash)

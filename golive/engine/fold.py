@@ -20,6 +20,7 @@ __all__ = [
     "advance",
     "environment_state",
     "fold",
+    "known_after",
     "step_key",
 ]
 
@@ -48,20 +49,25 @@ def environment_state(env: str, records: Iterable[Record]) -> EnvironmentState:
     """
     state = EnvironmentState(env, last=RunState(env=env))
     for record in records:
-        if record.kind == FORGOTTEN:
-            state = EnvironmentState(env, last=RunState(env=env))
-            continue
-        if record.run != state.last.run:
-            state.last = RunState(env=env)
-        advance(state.last, record)
-        if record.kind == "run.started":
-            state.now_live(state.last.incumbent)
-            state.load = state.last.load or state.load
-        elif record.kind == "slot":
-            state.slots.update(state.last.slots)
-        elif record.kind == "run.finished" and state.last.signed_off:
-            state.now_live(state.last.release)
-            state.signed_off = state.last.release
+        state = known_after(state, record)
+    return state
+
+
+def known_after(state: EnvironmentState, record: Record) -> EnvironmentState:
+    """What is known of the environment with one more record; ``state`` itself is changed, or given up."""
+    if record.kind == FORGOTTEN:
+        return EnvironmentState(state.env, last=RunState(env=state.env))
+    if record.run != state.last.run:
+        state.last = RunState(env=state.env)
+    advance(state.last, record)
+    if record.kind == "run.started":
+        state.now_live(state.last.incumbent)
+        state.load = state.last.load or state.load
+    elif record.kind == "slot":
+        state.slots.update(state.last.slots)
+    elif record.kind == "run.finished" and state.last.signed_off:
+        state.now_live(state.last.release)
+        state.signed_off = state.last.release
     return state
 
 

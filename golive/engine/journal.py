@@ -161,9 +161,9 @@ class SqlJournal:
         query = sa.select(records.c.hash).where(records.c.env == self._env, records.c.seq == 1)
         return str(self._store.read(lambda connection: connection.execute(query).scalar()) or "")
 
-    def rows(self) -> list[Any]:
-        """All records as they are kept: ``data`` is text. For who checks or copies them."""
-        query = sa.select(records).where(records.c.env == self._env).order_by(records.c.seq)
+    def rows(self, after: int = 0) -> list[Any]:
+        """All records after that number as they are kept: ``data`` is text. For who checks or copies them."""
+        query = sa.select(records).where(records.c.env == self._env, records.c.seq > after).order_by(records.c.seq)
         return self._store.read(lambda connection: list(connection.execute(query)))
 
     def verify(self, anchors: Iterable[Head] = ()) -> list[str]:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -51,14 +52,19 @@ class Store:
         where: the file of an SQLite database, or a ``postgresql://`` URL.
         busy_s: how long a writer waits for another, and a connection for the server.
         patience_s: how long :meth:`write` and :meth:`read` wait for a database that went away to come back.
+        only_reads: the database itself refuses every write, and one that is not there is not made.
 
     Raises:
         Held: it cannot be reached, used or understood; in one sentence.
     """
 
-    def __init__(self, where: Path | str, *, busy_s: float = 10.0, patience_s: float = 20.0) -> None:
+    def __init__(self, where: Path | str, *, busy_s: float = 10.0, patience_s: float = 20.0, only_reads: bool = False) -> None:
         self.where, self.patience_s = where, patience_s
-        self.name, self._engine = _engine(where, busy_s)
+        self.name, self._engine = _engine(where, busy_s, only_reads)
+        if only_reads:
+            with self.reading() as connection:
+                current(connection, self.name)  # records are the same in every layout that there was; a newer one is refused
+            return
         if isinstance(where, Path):
             where.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             where.touch(mode=0o600, exist_ok=True)
@@ -209,14 +215,16 @@ def _lost(error: SQLAlchemyError) -> bool:
     return state is None and type(error.orig).__name__ in ("OperationalError", "ConnectionTimeout") and not refused
 
 
-def _engine(where: Path | str, busy_s: float) -> tuple[str, sa.Engine]:
+def _engine(where: Path | str, busy_s: float, only_reads: bool = False) -> tuple[str, sa.Engine]:
     if isinstance(where, Path):
-        engine = sa.create_engine(f"sqlite:///{where}", connect_args={"timeout": busy_s})
-        sa.event.listen(engine, "connect", _on_sqlite)
+        place = f"file:{quote(str(where))}?mode=ro&uri=true" if only_reads else str(where)
+        engine = sa.create_engine(f"sqlite:///{place}", connect_args={"timeout": busy_s})
+        sa.event.listen(engine, "connect", _on_sqlite_to_read if only_reads else _on_sqlite)
         sa.event.listen(engine, "begin", _on_sqlite_begin)
         return str(where), engine
     url = sa.make_url(where).set(drivername="postgresql+psycopg")
-    options = " ".join(f"-c {name}={value}" for name, value in _POSTGRESQL.items())
+    settings = {**_POSTGRESQL, **({"default_transaction_read_only": "on"} if only_reads else {})}
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     arguments: dict[str, Any] = {
         "options": options,
         "connect_timeout": max(2, round(busy_s)),
@@ -237,6 +245,11 @@ def _refuse_forgetful(connection: sa.Connection, name: str) -> None:
         raise Held(
             f"The server of the journal {name} runs with fsync off: a power cut would lose records. Turn it on, then repeat the command."
         )
+
+
+def _on_sqlite_to_read(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON")
 
 
 def _on_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -91,7 +91,7 @@ class Judge:
         said = [self._proved(item, number, proof) for number, proof in enumerate(item.proofs, 1)]
         worst = min(said, key=lambda one: _WORST.index(one.state))
         reasons = [one.reason for one in said if one.state == worst.state]
-        kept = tuple(dict.fromkeys(one for part in said for one in part.kept))
+        kept = tuple({one.digest: one for part in said for one in part.kept}.values())
         lacking = [proof for proof, one in zip(item.proofs, said, strict=True) if one.state != "PASS"]
         again = tuple(dict.fromkeys(repeat(item, proof, self.current.env.name) for proof in (lacking or item.proofs)))
         return self._or_waived(item, _Said(worst.state, "; ".join(reasons), kept), again)

@@ -42,6 +42,8 @@ class Contents:
     """One sentence a file that was changed, is missing, or does not belong; empty when everything is as it was signed."""
     foreign: int = 0
     """Statements by keys that do not count here."""
+    heads: dict[str, str] = field(default_factory=dict)
+    """The newest statement of each key."""
 
 
 class Store:
@@ -149,6 +151,7 @@ class Store:
             chain = sorted(chains[key], key=lambda kept: kept.statement.predicate.seq)
             found.wrong += _gaps(chain, self._head(key))
             found.kept += chain
+            found.heads[key] = chain[-1].digest
             for kept in chain:
                 outputs.add(kept.statement.predicate.output.sha256)
                 try:

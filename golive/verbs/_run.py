@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from golive import actions, engine, runbook
@@ -15,6 +15,7 @@ from golive.errors import GoliveError
 from golive.runbook import Pace, Runbook
 from golive.verbs.result import Result
 from golive.verbs.status import status
+from golive.views.looks import LOOKS, kept
 from golive.views.terminal import Terminal
 
 __all__ = ["Tell", "ended", "return_book", "sentence", "shown", "signed", "way_back"]
@@ -40,9 +41,15 @@ def return_book() -> Runbook:
     return runbook.load(ROOT / "runbooks/return.yaml", actions.registered())
 
 
-def shown(env: Environment, *, quiet: bool) -> AbstractContextManager[Tell]:
-    """Where the run is told while it goes on: on the terminal, or nowhere."""
-    return nullcontext(lambda kind, data: None) if quiet else Terminal(env.name)
+@contextmanager
+def shown(env: Environment, *, quiet: bool) -> Iterator[Tell]:
+    """Where the run is told while it goes on: on the terminal unless ``quiet``, and beside the journal for who watches it elsewhere."""
+    path = env.state / LOOKS
+    if quiet:
+        yield kept(path, lambda kind, data: None)
+    else:
+        with Terminal(env.name) as terminal:
+            yield kept(path, terminal)
 
 
 def ended(env: Environment, state: RunState) -> Result:

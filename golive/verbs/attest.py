@@ -13,7 +13,7 @@ from golive.errors import BadInput, Unprepared
 from golive.evidence import Subject, record, release_subject
 from golive.evidence.signing import opened, said, sealed, word_of
 from golive.runbook import parse_duration
-from golive.verbs.readiness import standing
+from golive.verbs.readiness import where
 from golive.verbs.result import Result
 
 __all__ = ["attest"]
@@ -35,7 +35,7 @@ def attest(
 
     Raises BadInput, Refused; nothing is kept then.
     """
-    at = standing(env)
+    at = where(env)
     item = at.checklist.item(id_)
     if deny and waive:
         raise BadInput("--deny and --waive contradict each other.")

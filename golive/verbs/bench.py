@@ -35,7 +35,14 @@ def bench(name: str) -> Result:
     if shutil.which("gcc") is None:
         raise Unprepared("The benchmark is compiled here and gcc is missing; on Debian, as root: apt-get install gcc libc6-dev.")
     environment, started = {**os.environ, "PYTHONPATH": str(_peers())}, datetime.now(UTC)
-    done = subprocess.run([sys.executable, str(ROOT / BENCHES[name])], env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / BENCHES[name])],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode == 2:
         raise Unprepared(done.stdout.strip() or "The benchmark lacks something and does not say what.")
     if done.returncode:

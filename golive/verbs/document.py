@@ -18,7 +18,8 @@ from golive.documents.ready import ReadyFacts, ready_facts
 from golive.engine import Record
 from golive.environment import ROOT, Environment
 from golive.errors import BadInput, GoliveError, Refused
-from golive.verbs.readiness import Standing, standing
+from golive.evidence.standing import Standing
+from golive.verbs.readiness import where
 from golive.verbs.result import Result
 from golive.views.view import version_of
 
@@ -166,10 +167,10 @@ def _standing(env: Environment, run: str | None, records: list[Record]) -> tuple
     missing = ""
     try:
         try:
-            at = standing(env, version_of(candidate) or "")
+            at = where(env, version_of(candidate) or "")
         except BadInput as error:
             # The release of an old run may be gone from here. That its readiness is not known hides nothing of what was changed.
-            at, missing = standing(env), error.message
+            at, missing = where(env), error.message
     except GoliveError as error:
         return None, error.message
     if missing or (candidate is not None and (at.release is None or at.release.id != candidate)):

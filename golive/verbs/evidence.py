@@ -7,13 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from golive import engine
 from golive.environment import ROOT, Environment
 from golive.errors import BadInput, Refused
 from golive.evidence import Contents, Store, store_here
 from golive.evidence.archive import packed, unpacked
 from golive.evidence.sealing import PublicKey, public_key
 from golive.evidence.trust import trusted
-from golive.verbs.readiness import standing
+from golive.verbs.readiness import where
 from golive.verbs.result import Result
 
 __all__ = ["export", "take", "verify"]
@@ -26,7 +27,9 @@ def verify(env: Environment | None, *, file: str = "", key: str = "") -> Result:
     """
     keys = _keys(env, key)
     if not file:
-        return _told(store_here().contents(keys), "the evidence here")
+        found = store_here().contents(keys)
+        found.wrong += _forgotten(env, found)
+        return _told(found, "the evidence here")
     with tempfile.TemporaryDirectory(prefix="golive-evidence-") as scratch:
         unpacked(_there(file), Path(scratch))
         return _told(Store(Path(scratch)).contents(keys), file)
@@ -34,7 +37,7 @@ def verify(env: Environment | None, *, file: str = "", key: str = "") -> Result:
 
 def export(env: Environment, *, out: str) -> Result:
     """Writes all evidence, the checklist and the decision as it is now into one file. Evidence that is not whole is not exported."""
-    at = standing(env)
+    at = where(env)
     if at.wrong:
         raise Refused(f"The evidence is not as it was signed, so it is not exported: {at.wrong[0]}")
     keys = "".join(f"{key.keyval['public']}\n" for key in trusted(env)).encode()
@@ -64,6 +67,16 @@ def take(env: Environment, *, file: str) -> Result:
             )
         taken = store.taken(other, found.kept)
     return Result({"schema": 1, "env": env.name, "taken": taken, "foreign": found.foreign}, f"{taken} statements taken from {file}")
+
+
+def _forgotten(env: Environment | None, found: Contents) -> list[str]:
+    """Statements that a go-live saw, by its journal, and that are not here any more: a chain that was put back to an earlier end."""
+    if env is None or not engine.has_journal(env):
+        return []
+    here = {kept.digest for kept in found.kept}
+    records = [record for record in engine.open_journal(env).read() if record.kind == "readiness"]
+    gone = {digest: record for record in records for digest in record.data.get("heads", {}).values() if digest not in here}
+    return [f"run {record.run} saw statement {digest[:12]}, which is not here any more" for digest, record in gone.items()]
 
 
 def _keys(env: Environment | None, key: str) -> list[PublicKey]:

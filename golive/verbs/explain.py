@@ -6,7 +6,7 @@ from typing import Any
 
 from golive.environment import Environment
 from golive.evidence import Kept, store_here
-from golive.verbs.readiness import standing
+from golive.verbs.readiness import where
 from golive.verbs.result import Result
 
 __all__ = ["explain"]
@@ -14,7 +14,7 @@ __all__ = ["explain"]
 
 def explain(env: Environment, id_: str, *, release: str = "") -> Result:
     """What ``id_`` says, its state, the statements it rests on, and what to type to repeat each. Raises BadInput for an unknown id."""
-    at = standing(env, release)
+    at = where(env, release)
     item = at.checklist.item(id_)
     judged = at.judged[item.id]
     statements = [_told(at.kept[digest]) for digest in judged.evidence]

@@ -5,40 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from golive import releases
-from golive.environment import Environment
-from golive.errors import BadInput, GoliveError
-from golive.evidence import Kept, checklist, store_here
+from golive import actions, releases
+from golive.environment import ROOT, Environment
+from golive.errors import BadInput
 from golive.evidence.checklist import Checklist, Item
-from golive.evidence.decision import Decision, Policy, counts, decide, policy_of
-from golive.evidence.judging import STATES, Judge, Judged
-from golive.evidence.signing import opened, said
-from golive.evidence.subjects import Current
-from golive.evidence.trust import trusted
+from golive.evidence.decision import counts
+from golive.evidence.judging import STATES
+from golive.evidence.standing import Standing, standing
 from golive.releases import Release
+from golive.runbook import load
 from golive.verbs.result import Result
 
-__all__ = ["Standing", "readiness", "standing"]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Every item as the evidence has it now."""
-
-    checklist: Checklist
-    release: Release | None
-    judged: dict[str, Judged]
-    kept: dict[str, Kept]
-    """Statements by digest."""
-    wrong: list[str]
-    foreign: int
-    policy: Policy
-    decision: Decision
+__all__ = ["readiness", "where"]
 
 
 def readiness(env: Environment, *, release: str = "", only: str = "", again: bool = False, collect: bool = True) -> Result:
@@ -53,40 +35,26 @@ def readiness(env: Environment, *, release: str = "", only: str = "", again: boo
     Raises BadInput for an unknown version or id, Unprepared when nobody's evidence counts in the environment.
     """
     now = datetime.now(UTC)
-    at = standing(env, release)
+    at = where(env, release)
     chosen = _chosen(at.checklist, only)
     troubles: list[str] = []
     if collect:
         from golive.collect.freshly import collected
 
-        judge = _judge(env, at, now)
-        wanted = [(item, proof) for item in chosen for proof in (item.proofs if again else judge.lacking(item))]
+        wanted = [(item, proof) for item in chosen for proof in (item.proofs if again else at.judge.lacking(item))]
         if wanted:
             troubles = collected(env, at.release, wanted)
-            at = standing(env, release)
+            at = where(env, release)
     data = _data(env, at, now, troubles)
     _kept_for_views(env, data)
     return Result(data, _text(env, at, data, chosen if only else None), 0 if at.decision.word == "GO" else 4)
 
 
-def standing(env: Environment, release: str = "") -> Standing:
+def where(env: Environment, release: str = "") -> Standing:
     """What the evidence says now. Makes nothing. Raises like :func:`readiness`."""
-    listed = checklist.read()
-    policy = policy_of(env.policy, env.settings.policy)
-    taken = _release(env, release)
-    contents = store_here().contents(trusted(env))
-    wrong = [f"Evidence: {sentence}" for sentence in contents.wrong]
-    if taken is not None:
-        try:
-            releases.verify_for(env, taken.path)
-        except GoliveError as error:
-            wrong.append(error.message)
-    kept = {one.digest: one for one in contents.kept}
-    # Nothing that was changed is believed, and neither is anything beside it until somebody has looked: wrong alone is NO-GO.
-    at = Standing(listed, taken, {}, kept, wrong, contents.foreign, policy, Decision("NO-GO", (), (), 0, ()))
-    judge = _judge(env, at, datetime.now(UTC))
-    judged = {item.id: judge.judged(item) for item in listed.items}
-    return Standing(listed, taken, judged, kept, wrong, contents.foreign, policy, decide(listed, judged, policy, wrong))
+    actions.load_all()
+    books = {name: load(ROOT / f"runbooks/{name}.yaml", actions.registered()).digest for name in ("golive", "rollback")}
+    return standing(env, books, _release(env, release))
 
 
 def _release(env: Environment, version: str) -> Release | None:
@@ -95,47 +63,6 @@ def _release(env: Environment, version: str) -> Release | None:
     if version and not found:
         raise BadInput(f"There is no release {version} here; `./inv package --env {env.name} --release {version}` builds it.")
     return releases.newest(version or env.settings.release) if found else None
-
-
-def _judge(env: Environment, at: Standing, now: datetime) -> Judge:
-    from golive import actions
-    from golive.environment import ROOT
-    from golive.runbook import load
-
-    actions.load_all()
-    books = {name: load(ROOT / "runbooks" / f"{name}.yaml", actions.registered()).digest for name in ("golive", "rollback")}
-    current = Current(env, at.release, books)
-    return Judge(at.kept.values(), current, now, (env.name, *at.policy.evidence_from), _people(env, at, now))
-
-
-def _people(env: Environment, at: Standing, now: datetime) -> Any:
-    """Checks a person's signature; None where the environment knows no people."""
-    from golive.approvals import approvers_of
-
-    try:
-        approvers = approvers_of(env)
-    except GoliveError:
-        return None
-
-    def wrong(kept: Kept, item: Item) -> tuple[str, datetime]:
-        try:
-            word, _ = opened(store_here().output(kept), approvers, now)
-        except GoliveError as error:
-            return error.message.rstrip("."), now
-        statement = kept.statement.predicate
-        asked = item.attest.role if item.attest is not None else word.role
-        decision = "waive" if statement.check.startswith("waive.") else "attest" if statement.result == "PASS" else "deny"
-        if (word.env, word.item, word.says, word.decision) != (env.name, item.id, said(item), decision):
-            return "what was signed is about something else than this item as it is now", now
-        if decision != "waive" and word.role != asked:
-            return f"role {asked} has to sign it, and {word.role} did", now
-        if at.release is None or word.release != at.release.digest:
-            return "what was signed is about another release", now
-        if decision == "waive" and word.expires - word.issued > at.policy.waivers.longest:
-            return "it was waived for longer than the policy lets it be", now
-        return "", word.expires
-
-    return wrong
 
 
 def _chosen(listed: Checklist, only: str) -> list[Item]:

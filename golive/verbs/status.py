@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from golive.fleet.model import Fleet, Host
 from golive.fleet.port import Commands, stand_in
 from golive.fleet.ssh import Shell
 from golive.fleet.tunnel import proxy
+from golive.verbs._watch import watched
 from golive.verbs.result import Result
 from golive.views.asks import asks
 from golive.views.view import version_of
@@ -31,13 +31,13 @@ _SCRAPED_WITHIN_S = 30.0
 
 
 def status(env: Environment, *, watch: bool = False) -> Result:
-    """One picture of the environment; with ``watch`` one a second until the run is over or the reader has seen enough.
+    """One picture of the environment; with ``watch`` after having shown its run until that is over or the reader has seen enough.
 
     What a host or gateway does not say now is ``unreachable`` or taken from the journal, and then called so.
     """
-    standing = engine.standing(env)
     if watch:
-        standing = _watched(env, standing)
+        watched(env)
+    standing = engine.standing(env)
     fleet = _fleet(env)
     with ExitStack() as stack:
         shell = _shell(env, fleet, stack) if fleet is not None else None
@@ -265,28 +265,3 @@ def _people(data: JSON) -> list[str]:
         why = entry.get("why") or "it may or may not have gone out"
         lines.append(f"  not told ({entry['key']}{', ' + entry['route'] if entry.get('route') else ''}): {why}")
     return lines
-
-
-def _watched(env: Environment, standing: Standing) -> Standing:
-    """Draws the run from its journal until it is over; returns how it stands then."""
-    from rich.console import Console
-    from rich.live import Live
-
-    from golive.views.terminal import Screen
-
-    journal, seen, screen = engine.open_journal(env), 0, Screen(env=env.name)
-    with Live(console=Console(file=sys.stderr), auto_refresh=False) as live:
-        try:
-            while True:
-                for record in journal.read(standing.last.run, after=seen) if standing.last.run else ():
-                    screen.take(record.kind, {**record.data, "stage": record.stage, "step": record.step}, time.monotonic())
-                    if record.kind == "gate":
-                        screen.figures, screen.verdict = dict(record.data.get("figures") or {}), str(record.data.get("verdict"))
-                    seen = record.seq
-                live.update(screen.draw(time.monotonic()), refresh=True)
-                if not standing.last.open or standing.holder is None:
-                    return standing
-                time.sleep(1.0)
-                standing = engine.standing(env)
-        except KeyboardInterrupt:
-            return standing

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from golive.environment import ROOT, state_root
-from golive.errors import BadInput
+from golive.errors import BadInput, GoliveError
+from golive.evidence.tools import coverage
 from golive.verbs.result import Result
 
 __all__ = ["SUITES", "suite"]
@@ -34,6 +35,8 @@ _LINK = {"iperf3": "iperf3", "ping": "iputils-ping"}
 """The same for what looks at a WAN link beside the agent."""
 
 _PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+_COVERED = (sys.executable, "-m", "coverage", "run", f"--rcfile={ROOT / 'pyproject.toml'}", *_PYTEST[1:])
+"""The same, and what lines it runs is kept; of processes that it starts, too."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Part:
     directory: Path = ROOT
     lane: Literal["first", "second", "alone"] = "first"
     variables: Mapping[str, str] = field(default_factory=dict)
+    covers: bool = False
+    """Whether the lines that it runs count (golive.evidence.tools.coverage)."""
 
 
 _PRODLIKE = Part("prodlike", (*_PYTEST, "-x", "tests/system/test_prodlike.py"), lane="alone")
@@ -58,11 +63,14 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
         Part("lint", (str(tool / "ruff"), "check", ".")),
         Part("format", (str(tool / "ruff"), "format", "--check", ".")),
         Part("types, toolkit", (str(tool / "mypy"),)),
+        Part("lint, plays", (str(tool / "ansible-lint"), "--offline", "--nocolor", "playbooks", "roles", "library"), lane="second"),
         Part("types, agent", (str(tool / "mypy"),), ROOT / "dwcp_agent"),
-        Part("unit", (*_PYTEST, "tests/unit")),
-        Part("agent", (*_PYTEST, "tests"), ROOT / "dwcp_agent"),
-        Part("integration", (*_PYTEST, "-m", "not alone", "tests/integration"), lane="second"),
+        _covering("unit", (*_COVERED, "tests/unit")),
+        _covering("agent", (*_COVERED, "tests"), ROOT / "dwcp_agent"),
+        _covering("integration", (*_COVERED, "-m", "not alone", "tests/integration"), lane="second"),
     ]
+    # Alone: it drives a browser, and measures how soon that shows what changed.
+    chosen.append(Part("board", (*_PYTEST, "tests/board"), lane="alone"))
     if lab:
         # Beside others: it waits for links more than it computes, and its bounds are of bytes and not of times.
         chosen.append(Part("faults", (*_PYTEST, "tests/datapath"), lane="second"))
@@ -90,6 +98,10 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
         chosen.append(Part("controllers, long", (*_PYTEST, "tests/integration/test_engine_controllers.py"), lane="alone", variables=every))
         chosen.append(Part("gates, long", (sys.executable, "-m", "golive.gates.simulate", "--rollouts", "1000", "--json"), lane="alone"))
     return chosen
+
+
+def _covering(name: str, argv: tuple[str, ...], directory: Path = ROOT, lane: Literal["first", "second"] = "first") -> Part:
+    return Part(name, argv, directory, lane, variables={"COVERAGE_FILE": str(coverage.data_file(name).absolute())}, covers=True)
 
 
 def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
@@ -127,14 +139,33 @@ def suite(*, long: bool = False, lab: bool = True, only: str = "", sanitize: boo
     if sanitize and not only:
         raise BadInput(f"--sanitize belongs to --suite with one of {', '.join(SUITES)}.")
     chosen = named(only, sanitize=sanitize, long=long) if only else parts(lab=lab, long=long)
+    measured = coverage.measured_digest(ROOT)
+    if any(part.covers for part in chosen):
+        coverage.forgotten()
     with ThreadPoolExecutor(2) as lanes:
         beside = [lanes.submit(_lane, [part for part in chosen if part.lane == lane]) for lane in ("first", "second")]
         rows = [row for lane in beside for row in lane.result()]
+    covering = {part.name for part in chosen if part.covers}
+    covered = _covered_lines({row["part"]: row["rc"] for row in rows if row["part"] in covering}, measured)
     rows += _lane([part for part in chosen if part.lane == "alone"])
     failed = [row["part"] for row in rows if row["rc"] != 0]
     # The closing line counts parts, each of which is a command that could fail.
     text = f"{len(rows) - len(failed)} passed, {len(failed)} failed" + (f"\nfailed: {', '.join(failed)}" if failed else "")
-    return Result({"schema": 1, "parts": rows, "failed": failed}, text, 1 if failed else 0)
+    if covered:
+        text += "\nlines that are run: " + ", ".join(f"{percent} % of {name}" for name, percent in covered.items())
+    return Result({"schema": 1, "parts": rows, "failed": failed, "coverage": covered}, text, 1 if failed else 0)
+
+
+def _covered_lines(parts: Mapping[str, int], measured: str) -> dict[str, float]:
+    """Per cent of each package's lines that ``parts`` ran, kept for the readiness list. Empty when it is not known, which fails no test."""
+    if not parts:
+        return {}
+    try:
+        found = coverage.combined(ROOT, parts, measured)["packages"]
+    except GoliveError as error:
+        _tell(f"{error.message}\n")
+        return {}
+    return {name: each["percent"] for name, each in found.items()}
 
 
 _telling = threading.Lock()

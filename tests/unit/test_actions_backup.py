@@ -133,6 +133,7 @@ def test_a_verified_snapshot_of_another_run_is_not_this_ones(step: Step) -> None
     assert found(verify.probe(ctx)) == dict.fromkeys(AGENTS, Found.ABSENT)
 
 
+# secret-scan: example
 @pytest.mark.parametrize("url", ["rest:https://ann:secret@backup.example/dwcp", "sftp://ann:secret@host//srv"])
 def test_a_repository_with_a_password_in_it_is_refused(step: Step, url: str) -> None:
     env = environment(backup=Backup(repository=url))

@@ -8,6 +8,7 @@ import pytest
 
 from golive.engine.confidential import SecretRefused, cleaned, refuse_secrets
 
+# secret-scan: example
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
 
 SECRETS = {
@@ -17,7 +18,7 @@ SECRETS = {
     "aws session": "ASIAIOSFODNN7EXAMPLE",
     "github": "ghp_" + "a1B2" * 9,
     "github fine": "github_pat_11ABCDEFG0abcdefghijkl_mnopqrstuvwxyz",
-    "gitlab": "glpat-abcdefghij0123456789",
+    "gitlab": "glpat-abcdefghij0123456789",  # secret-scan: example
     "slack": "xoxb-123456789012-abcdef",
     "slack hook": "https://hooks.slack.com/services/T0000/B0000/XXXXXXXXXXXXXXXXXXXX",
     "google": "AIza" + "a" * 35,
@@ -26,7 +27,7 @@ SECRETS = {
     "jwt": f"token {JWT} end",
     "url": "git clone https://user:hunter2@git.example.net/x",
     "url without user": "redis://:hunter2@cache:6379/0",
-    "database": "postgresql://golive:p%40ss@db/golive",
+    "database": "postgresql://golive:p%40ss@db/golive",  # secret-scan: example
     "basic": "curl -H 'Authorization: Basic dXNlcjpodW50ZXIy'",
     "bearer": "authorization: bearer abcdef123456",
     "json header": '{"Authorization": "Bearer abcdef123456"}',

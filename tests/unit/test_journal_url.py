@@ -29,7 +29,7 @@ def test_a_url_without_a_secret_is_taken(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://golive:hunter2@db/golive",
+        "postgresql://golive:hunter2@db/golive",  # secret-scan: example
         "postgresql://db/golive?password=hunter2",
         "postgresql://db/x?PASSWORD=hunter2",
         "postgresql://golive:@db/golive",

@@ -12,6 +12,7 @@ import pytest
 
 from dwcp_agent._native import send_many
 from dwcp_agent.phase4.batch import Batcher
+from dwcp_agent.profiles.table import BALANCED
 
 
 def test_all_buffers_arrive_in_order_however_many_and_large() -> None:
@@ -170,3 +171,38 @@ def test_no_room_and_no_sense_are_said() -> None:
     for options in ({"most": 0}, {"delay_s": -1.0}):
         with pytest.raises(ValueError, match="most must be"):
             Batcher(lambda batch: None, **options)  # type: ignore[arg-type]
+
+
+def together(sock: socket.socket, size: int, count: int) -> float:
+    """Messages of 1 KiB a second, ``size`` of them at once."""
+    messages = [bytes(1024)] * size
+    begun = time.perf_counter()
+    for _ in range(count // size):
+        if size == 1:
+            sock.sendall(messages[0])
+        else:
+            send_many(sock, messages)
+    return count // size * size / (time.perf_counter() - begun)
+
+
+def test_the_best_of_several_sizes_is_many_and_the_balanced_profile_is_near_it() -> None:
+    """Measured in turns, the middle of seven: a busy machine slows all of them down."""
+    sizes = [1, 4, 16, BALANCED.batch_count, 256]
+    rates: dict[int, list[float]] = {size: [] for size in sizes}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        left = socket.create_connection(server.getsockname())
+        right, _ = server.accept()
+    with left, right:
+        left.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader = threading.Thread(target=lambda: [None for _ in iter(lambda: right.recv(1 << 20), b"")])
+        reader.start()
+        for _ in range(7):
+            for size in sizes:
+                rates[size].append(together(left, size, 5000))
+        left.shutdown(socket.SHUT_WR)
+        reader.join(20)
+    middle = {size: sorted(found)[3] for size, found in rates.items()}
+    best = max(middle, key=lambda size: middle[size])
+    print(middle)
+    assert best >= 16 and middle[best] > 2 * middle[1], middle
+    assert middle[BALANCED.batch_count] > 0.6 * middle[best], middle

@@ -6,10 +6,12 @@ import hashlib
 import itertools
 import mmap
 import os
+import platform
 import random
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +28,41 @@ LENGTHS = [*range(3 * 256 + 5), 4095, 4096, 4097, 10_001]
 def test_every_instruction_set_has_its_switch() -> None:
     assert set(_native.INSTRUCTION_SETS) <= set(features.SWITCHES)
     assert set(PATHS) == {"crc32c", "pagescan", "pagecompare", "xor", "chunker"}
+
+
+def flags_of_this_processor() -> set[str]:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return set(next(line for line in lines if line.startswith("flags")).partition(":")[2].split())
+
+
+AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+CARRYLESS = {"sse4_2", "pclmulqdq"}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="/proc/cpuinfo names sets of x86")
+def test_paths_are_those_that_the_kernel_says_this_processor_has() -> None:
+    has = flags_of_this_processor()
+    needs = {
+        "sse42": {"sse4_2"},
+        "pclmul": CARRYLESS,
+        "avx2": CARRYLESS | {"avx2", "vpclmulqdq"},
+        "avx512": CARRYLESS | {"avx2", "vpclmulqdq"} | AVX512,
+    }
+    assert [path for path in PATHS["crc32c"] if path != "avx512+crc"] == ["scalar", *(path for path in needs if needs[path] <= has)]
+    wide = [path for path, sets in (("avx2", {"avx2"}), ("avx512", {"avx2"} | AVX512)) if sets <= has]
+    for kernel in ("pagescan", "pagecompare", "xor", "chunker"):
+        assert list(PATHS[kernel]) == ["scalar", *wide]
+
+
+def test_the_checksum_has_a_path_on_avx2_that_is_run_and_right() -> None:
+    """Where the processor has none this fails, as it should: such a host is slower, and somebody has to know."""
+    features.configure(["avx512"])
+    try:
+        assert _native.active()["crc32c"] == "avx2"
+        assert _native.crc32c(b"123456789" * 1000) == _native.crc32c_on("scalar", b"123456789" * 1000)
+    finally:
+        features.configure()
+    assert _native.crc32c_on("avx2", b"123456789") == 0xE3069283  # the check value of the CRC catalogue
 
 
 @pytest.mark.parametrize("path", PATHS["xor"])

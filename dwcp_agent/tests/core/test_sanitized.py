@@ -35,9 +35,11 @@ def builds(*sanitized: str) -> list[str]:
     return ["plain", *sanitized] if SANITIZE else ["plain"]
 
 
-def built(place: Path, program: str, build: str) -> str:
+def built(place: Path, program: str, build: str, native: Path = NATIVE) -> str:
+    """The program with the core of ``native``; fails the test when the compiler finds anything."""
     out = str(place / f"{program}-{build}")
-    command = ["gcc", *STRICT, *BUILDS[build], "-o", out, str(HERE / f"{program}.c"), *CORE]
+    core = [str(native / Path(path).name) for path in CORE]
+    command = ["gcc", f"-I{native}", *STRICT, *BUILDS[build], "-o", out, str(HERE / f"{program}.c"), *core]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out
@@ -87,6 +89,30 @@ def test_nothing_is_lost_doubled_or_overtaken(tmp_path: Path, build: str) -> Non
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
             assert json.loads(done.stdout)["popped"] == items
+
+
+def races(program: str, shape: str) -> int:
+    """How many the thread sanitizer reports while items go through; it knows C11's orderings, whatever this processor makes of them."""
+    threads = "1" if shape == "ring" else "3"
+    found = 0
+    for capacity, batch in (("8", "1"), ("64", "16")):
+        command = [program, shape, threads, threads, "6000", capacity, batch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout and json.loads(done.stdout)["lost"] == 0, done.stderr
+        found += done.stderr.count("WARNING: ThreadSanitizer: data race")
+        assert found or done.returncode == 0, done.stderr
+    return found
+
+
+def test_threads_meet_by_orderings_that_suffice_and_weaker_ones_would_not(tmp_path: Path) -> None:
+    (tmp_path / "weak").mkdir()
+    for path in NATIVE.iterdir():
+        text = path.read_text(encoding="utf-8")
+        (tmp_path / "weak" / path.name).write_text(text.replace("memory_order_release", "memory_order_relaxed"), encoding="utf-8")
+    sound, weak = built(tmp_path, "stress", "thread"), built(tmp_path / "weak", "stress", "thread", tmp_path / "weak")
+    for shape in ("queue", "ring", "stack"):
+        assert races(sound, shape) == 0, shape
+        assert races(weak, shape) > 0, f"nobody would notice a wrong ordering of the {shape}"
 
 
 @pytest.mark.parametrize("mode", ["plain", "poison"])

@@ -59,6 +59,27 @@ def test_thread_takes_memory_near_its_cpus_and_says_so() -> None:
     assert said[3].startswith("refused: ")  # there is no node 900
 
 
+def test_a_thread_that_asked_has_the_kernels_word_for_it() -> None:
+    """With one node all memory is near; that the kernel was told shows all the same."""
+    said: list[set[str]] = []
+    (first, cpus), *_ = topology.nodes().items()
+
+    def policies() -> set[str]:
+        lines = Path(f"/proc/self/task/{threading.get_native_id()}/numa_maps").read_text().splitlines()
+        return {line.split()[1] for line in lines}
+
+    def work() -> None:
+        said.append(policies())
+        topology.use_memory_near(cpus, {first: cpus, first + 1: frozenset({5000})})
+        said.append(policies())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert said == [{"default"}, {f"prefer:{first}"}]
+    assert policies() == {"default"}, "another thread was told"
+
+
 def test_report_says_where_memory_comes_from() -> None:
     threads = Threads({"net": None, "codec": None, "control": None})
     threads.join("codec")

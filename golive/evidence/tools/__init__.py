@@ -1,36 +1,20 @@
-"""Named probes that run a real tool: what a checklist's ``tool:`` names."""
+"""Named probes that run a real tool: what a checklist's ``tool:`` names.
 
-from __future__ import annotations
+A tool passes by what it said: that it looked at files, and found nothing. One that is missing, ended otherwise, printed nothing or looked
+at nothing is UNKNOWN.
+"""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import Any
-
-from golive.evidence.statement import Result
+from golive.evidence.tools.ansible import LINT, SYNTAX
+from golive.evidence.tools.code import BUILD, MYPY, RUFF
+from golive.evidence.tools.coverage import COVERAGE
+from golive.evidence.tools.documented import DOCUMENTED
+from golive.evidence.tools.model import Outcome, Tool, run
+from golive.evidence.tools.secrets import SECRETS
+from golive.evidence.tools.terraform import FORMAT, TEST, VALIDATE
 
 __all__ = ["TOOLS", "Outcome", "Tool", "run"]
 
-
-@dataclass(frozen=True)
-class Outcome:
-    result: Result
-    summary: str
-    facts: Mapping[str, Any]
-    output: bytes
-    command: str
-
-
-@dataclass(frozen=True)
-class Tool:
-    name: str
-    subject: str
-    valid: timedelta
-
-
-TOOLS: dict[str, Tool] = {}
-
-
-def run(tool: Tool, root: Path) -> Outcome:
-    raise NotImplementedError(tool.name)
+TOOLS: dict[str, Tool] = {
+    tool.name: tool for tool in (FORMAT, VALIDATE, TEST, SYNTAX, LINT, RUFF, MYPY, BUILD, SECRETS, COVERAGE, DOCUMENTED)
+}
+"""By name."""
