@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def _parted(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _wrapped(rendered: str) -> str:
-    """Tables in a box of their own, which scrolls on a narrow screen."""
-    return rendered.replace("<table>", '<div class="wide" tabindex="0" role="region" aria-label="table"><table>').replace(
-        "</table>", "</table></div>"
-    )
+    """Each table in a box of its own, which scrolls on a narrow screen, also by keyboard; its name is its number."""
+    number = count(1)
+    box = '<div class="wide" tabindex="0" role="region" aria-label="table {}"><table>'
+    return re.sub("<table>", lambda _: box.format(next(number)), rendered).replace("</table>", "</table></div>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ __all__ = ["FORMATS", "document"]
 
 FORMATS = ("md", "html", "pdf")
 _CHANGED = 4
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
 def document(env: Environment, kind: str, *, run: str = "", formats: str = "md,html,pdf", out: str = "") -> Result:
@@ -118,6 +120,9 @@ def _read(env: Environment, run: str) -> Read:
     if run and run not in runs:
         raise BadInput(f"There is no run {run} in {env.name}; known are {', '.join(runs[-5:]) or 'none'}.")
     chosen = run or (runs[-1] if runs else None)
+    if chosen is not None and not _NAME.fullmatch(chosen):
+        # Files are called by it, and whoever could write the journal could have written this.
+        raise Refused(f"{chosen!r} in the journal of {env.name} is no run's name; `./inv journal.verify --env {env.name}` says more.")
     made = datetime.now(UTC)
     at, unready = _standing(env, chosen, records)
     kept = dict(at.kept) if at is not None else {}
@@ -146,14 +151,14 @@ def _journal(env: Environment) -> tuple[list[Record], JournalFacts | None]:
     if not engine.has_journal(env):
         return [], None
     journal = engine.open_journal(env)
-    wrong, head = journal.verify(), journal.head()
     try:
         records = journal.read()
     except ValueError:
         raise Refused(
             f"The journal of {env.name} was changed so that it cannot be read; `./inv journal.verify --env {env.name}` says where."
         ) from None
-    return records, JournalFacts(len(records), head.seq, head.hash, tuple(wrong))
+    head = (records[-1].seq, records[-1].hash) if records else (0, "")
+    return records, JournalFacts(len(records), *head, tuple(journal.verify()))
 
 
 def _standing(env: Environment, run: str | None, records: list[Record]) -> tuple[Standing | None, str]:

@@ -16,7 +16,7 @@ from golive.documents.gather import facts_of
 from golive.documents.page import page
 from golive.engine.holding import held
 from golive.engine.ports import Ports
-from golive.errors import BadInput
+from golive.errors import BadInput, Refused
 from golive.evidence import Subject, record, store_here
 from golive.verbs import document as verb
 from golive.verbs.document import document
@@ -35,11 +35,11 @@ def _text(kind: str) -> str:
     return markdown(facts_of(KINDS[kind], verb._read(environment(), ""), "./inv document"))
 
 
-def _journaled(*records: tuple[str, dict[str, Any], str | None, str | None]) -> None:
+def _journaled(*records: tuple[str, dict[str, Any], str | None, str | None], run: str = "run-1") -> None:
     """These records of one run, through the engine's own store."""
     with held(environment(), Ports(), False) as (_, _, journal):
         for kind, data, stage, step in records:
-            journal.append(kind, data, "run-1", stage, step)
+            journal.append(kind, data, run, stage, step)
 
 
 _SAID = {"person": EVIL, "role": EVIL, "decision": "reject", "comment": EVIL}
@@ -173,6 +173,13 @@ def test_what_hosts_and_people_wrote_into_the_journal_stays_text_in_every_docume
             count = line.replace("\\|", "").count("|")
             head = head or count
             assert count == head, line
+
+
+def test_a_run_that_is_called_as_a_path_writes_nowhere(sim: World, tmp_path: Path) -> None:
+    _journaled(("run.started", _STARTED, None, None), run="../../elsewhere")
+    with pytest.raises(Refused, match="no run's name"):
+        document(environment(), "completion", formats="md", out=str(tmp_path / "a" / "b"))
+    assert not list(tmp_path.glob("**/*elsewhere*"))
 
 
 def test_changed_evidence_is_said_on_the_first_page_and_is_exit_code_4(sim: World, tmp_path: Path) -> None:

@@ -161,6 +161,31 @@ def test_every_question_names_the_release_as_text() -> None:
     assert all("%s" not in query and 'release="a\\"b"' in query for query in asked if "ALERTS" not in query)
 
 
+def test_who_does_not_answer_is_asked_once() -> None:
+    asked = []
+
+    def ask(query: str, start: float, end: float, step_s: float) -> Any:
+        asked.append(query)
+        return NoData("query_range", Reason.UNREACHABLE, "no route to host")
+
+    found = answers(ask, NEW, _ZERO, _ZERO + timedelta(days=7))
+    assert len(asked) == 1 and set(found) == {measure.name for measure in MEASURES}
+    assert all("no route to host" in one for one in found.values())
+
+
+def test_the_backups_of_a_large_fleet_are_summed_up_and_not_lost(tmp_path: Path) -> None:
+    run = Run()
+    run.start()
+    run.say("stage.started", {"owner": "operations-manager"}, "pre-deployment")
+    for number in range(40):
+        run.say("backup", {"host": f"host-{number}", "snapshot": "a" * 64, "files": 1, "bytes": 2}, "pre-deployment", "backup")
+    run.outcome("pre-deployment", "backup", "backup.take", "40 hosts saved")
+    text = markdown(facts_of(KINDS["completion"], _read(run_facts(run.records), tmp_path, {}), "./inv document completion"))
+    part = section(text, "## 9. Backup")
+    assert "40 records say it host by host" in part and table(part, "step", "verdict")[0]["what"] == "40 hosts saved"
+    assert len(table(part, "at", "step", "what")) == 24
+
+
 def test_feedback_goes_to_the_day_that_its_name_says(tmp_path: Path) -> None:
     for name in ("T+3-x.md", "t2 y.md", "2030-01-06-z.md", "other.md", "2030-99-99.md", "no.txt"):
         (tmp_path / name).write_text("said")
