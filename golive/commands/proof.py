@@ -96,7 +96,7 @@ def chaos(
         "local": "on this machine over loopback, without any host; no evidence about an environment",
         "long": "1 GiB and 1000 connections too",
         "pairs": "how often each is measured, instead of the policy's number",
-        "only": "what measures begin with: requests, transfer, state or switch; no evidence then",
+        "only": "parts alone, as in requests,transfer-64 (also state, switch); no evidence then",
         "report": "write the table in Markdown into this file too",
         **COMMON,
     }
@@ -114,7 +114,7 @@ def regress(
     debug: bool = False,
 ) -> None:
     """Measure the candidate beside the running incumbent, turn by turn; exit 4 when it is worse than policies/regress.yaml allows."""
-    options: dict[str, Any] = {"local": local, "long": long, "pairs": pairs, "only": only, "report": report, "quiet": json}
+    options: dict[str, Any] = {"local": local, "long": long, "pairs": pairs, "only": only, "report": report}
     finish(lazily("regress", env, release=release or None, **options), as_json=json, debug=debug)
 
 
@@ -131,4 +131,4 @@ def validate(
     _: Context, suite: str = "", env: str = "lab", local: bool = False, long: bool = False, json: bool = False, debug: bool = False
 ) -> None:
     """Measure each component against its bar, the parts together, and the whole between hosts; exit 4 when a row fails."""
-    finish(lazily("validate", env, suite=suite, local=local, long=long, quiet=json), as_json=json, debug=debug)
+    finish(lazily("validate", env, suite=suite, local=local, long=long), as_json=json, debug=debug)

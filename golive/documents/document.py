@@ -14,6 +14,7 @@ from golive.documents.health import HealthFacts
 from golive.documents.lessons import KINDS as LESSONS
 from golive.documents.lessons import Lesson
 from golive.documents.markup import Markdown, code, escaped, quoted
+from golive.documents.measured import Suite
 from golive.documents.ready import ReadyFacts
 from golive.documents.review import ReviewFacts
 from golive.documents.run import RunFacts
@@ -79,12 +80,16 @@ class Facts:
     ready: ReadyFacts | None = None
     unready: str = ""
     """Why readiness is not known, when it is not."""
+    wrong: tuple[str, ...] = ()
+    """What of the evidence, or of the release, is not as it was signed."""
     lessons: tuple[Lesson, ...] = ()
     health: HealthFacts | None = None
     alternatives: AlternativeFacts | None = None
     review: ReviewFacts | None = None
     digests: Sequence[tuple[str, Figure]] = ()
     """Releases and what they are to the byte; no data for one that is not on this machine."""
+    measured: tuple[Suite, ...] = ()
+    """What was measured of the candidate on purpose."""
     statements: Sequence[tuple[str, Figure, str, Figure]] = ()
     """Newest statement of each check that is about the release: check, result, summary, when."""
 
@@ -92,7 +97,7 @@ class Facts:
     def untrue(self) -> tuple[str, ...]:
         """What of journal and evidence is not as it was written."""
         journal = [f"The journal does not verify: {sentence}" for sentence in (self.journal.wrong if self.journal else ())]
-        return (*journal, *(self.ready.wrong if self.ready is not None else ()))
+        return (*journal, *self.wrong)
 
     @property
     def slowest(self) -> tuple[StepFact, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 __all__ = ["NO_DATA", "Figure", "Unit", "duration", "moment"]
@@ -46,13 +46,15 @@ class Figure:
 
 
 def moment(at: str | datetime | None) -> str:
-    """``2026-12-03 06:50:07`` of an RFC 3339 time, as it was written; what is no time stays as it is."""
+    """``2026-12-03 06:50:07`` in UTC of an RFC 3339 time; what is no time stays as it is."""
     if at is None:
         return NO_DATA
     try:
         parsed = at if isinstance(at, datetime) else datetime.fromisoformat(at)
     except ValueError:
         return str(at)
+    if parsed.tzinfo is not None:
+        parsed = parsed.astimezone(UTC)
     return parsed.strftime("%Y-%m-%d %H:%M:%S")
 
 

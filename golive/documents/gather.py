@@ -14,6 +14,7 @@ from golive.documents.feedback import feedback_in
 from golive.documents.figure import Figure
 from golive.documents.health import Asked, HealthFacts, health_facts, t_zero
 from golive.documents.lessons import lessons
+from golive.documents.measured import suites
 from golive.documents.ready import ReadyFacts
 from golive.documents.review import DAYS, review_facts
 from golive.documents.run import RunFacts, run_facts
@@ -43,6 +44,8 @@ class Read:
     ready: Callable[[Sources], ReadyFacts] | None
     unready: str
     """Why there is no decision."""
+    wrong: Sequence[str]
+    """What of the evidence is not as it was signed; said in every document, also where there is no decision."""
     books: Mapping[str, Runbook]
     policy: Mapping[str, Any]
     policy_name: str
@@ -83,9 +86,23 @@ def facts_of(kind: Kind, read: Read, command: str) -> Facts:
     if kind.of_evidence and ready is None:
         raise BadInput(f"There is no {kind.name} document without a decision: {read.unready}")
     run = read.facts_of_run(read.run) if read.run is not None else None
-    facts = Facts(kind, read.env, read.made, command, sources, journal=read.journal, run=run, ready=ready, unready=read.unready)
+    facts = Facts(
+        kind,
+        read.env,
+        read.made,
+        command,
+        sources,
+        journal=read.journal,
+        run=run,
+        ready=ready,
+        unready=read.unready,
+        wrong=tuple(read.wrong),
+    )
     if run is not None:
-        facts = replace(facts, lessons=lessons(run), digests=_digests(run, read, sources), statements=_statements(run, read))
+        release = run.state.release or ""
+        measured = suites(read.kept, release, read.digest_of(release), read.env)
+        facts = replace(facts, lessons=lessons(run), digests=_digests(run, read, sources), measured=measured)
+        facts = replace(facts, statements=_statements(run, read))
     elif ready is not None and ready.release is not None:
         facts = replace(facts, digests=[(ready.release, ready.release_digest)])
     if kind.name == "alternatives":
@@ -95,7 +112,7 @@ def facts_of(kind: Kind, read: Read, command: str) -> Facts:
         days = DAYS if kind.name == "review" else 7
         health = _health(run, read, sources, days) if t_zero(run).value else None
         if kind.name == "review":
-            return replace(facts, review=review_facts(run, ready, health, read.kept, as_of=read.as_of))
+            return replace(facts, review=review_facts(run, ready, health, read.kept, facts.measured, as_of=read.as_of))
         if health is None:
             raise BadInput(
                 f"Run {run.state.run} never left the candidate on hosts ({run.state.outcome}), so there is no day after T-0 to report; "

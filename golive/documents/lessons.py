@@ -51,6 +51,13 @@ _OF_NOTED = {
     "bug": "error",
 }
 
+_ENDS = {
+    "run.held": ("run.resumed",),
+    "run.paused": ("run.unpaused", "run.resumed", "rollback.started"),
+    "rollback.started": ("rollback.finished",),
+    "step.interrupted": ("step.intent", "step.outcome", "rollback.started"),
+}
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -116,10 +123,8 @@ def _noted(run: RunFacts) -> Iterator[Lesson]:
 
 
 def _until_going_on(noted: Noted, run: RunFacts, place: dict[int, int]) -> Figure:
-    """How long the run stood: until the record that says that it goes on. No data while it stands, and where it did not."""
-    if noted.kind not in ("run.held", "run.paused"):
-        return Figure(None, noted.at.refs, "s")
-    ends = ("run.resumed",) if noted.kind == "run.held" else ("run.unpaused", "run.resumed", "rollback.started")
+    """How long it took until the record that says that it is over. No data while it is not, and where nothing says so."""
+    ends = _ENDS.get(noted.kind, ())
     seq = int(noted.at.refs[0][1:])
     later = next((record for record in run.records[place[seq] + 1 :] if record.kind in ends), None)
     if later is None:

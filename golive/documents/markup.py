@@ -15,14 +15,14 @@ class Markdown(str):
 
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#&^$!{}])")
-_AT_START = re.compile(r"^(?:[-+](?=[-+\s]|$)|=(?=[=\s]*$)|\d{1,9}(?=[.)](?:\s|$)))")
+_AT_START = re.compile(r"^(\s?)(?:([-+](?=[-+\s]|$)|=(?=[=\s]*$))|(\d{1,9})(?=[.)](?:\s|$)))")
 """What would begin a list, a rule or a heading."""
 _ADDRESS = re.compile(r"(:)(?=//)|(?<=www)(\.)|(@)", re.IGNORECASE)
 
 
 def flat(text: object) -> str:
     """One line of printable characters: what turns text round, hides in it, or ends a line becomes a blank or U+FFFD."""
-    line = re.sub(r"\s+", " ", str(text)).strip()
+    line = re.sub(r"\s+", " ", str(text))
     return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co") else char for char in line)
 
 
@@ -30,12 +30,17 @@ def escaped(text: object) -> Markdown:
     """``text`` as the text of one line, wherever in a Markdown document it stands: in a table's cell, a list, a heading."""
     line = _MARKUP.sub(r"\\\1", flat(text))
     line = _ADDRESS.sub(lambda found: f"\\{found[0]}", line)
-    return Markdown(_AT_START.sub(lambda found: f"\\{found[0]}" if not found[0].isdecimal() else f"{found[0]}\\", line))
+    return Markdown(_AT_START.sub(_kept_from_starting, line))
+
+
+def _kept_from_starting(found: re.Match[str]) -> str:
+    blank, sign, number = found.groups(default="")
+    return f"{blank}\\{sign}" if sign else f"{blank}{number}\\"
 
 
 def code(text: object) -> Markdown:
     """``text`` as a code span that it cannot end; also in a table's cell, where a bar would."""
-    line = flat(text)
+    line = flat(text).strip()
     if not line:
         return Markdown("")
     if "|" in line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +47,25 @@ def page(text: str, title: str) -> str:
 
 def pdf(markup: str) -> tuple[bytes, int]:
     """The page as a PDF, and its number of pages. Raises Fetched when anything in it is not in it."""
-    from weasyprint import HTML  # type: ignore[import-untyped]  # takes 0.4 s, which Markdown alone need not wait for
+    # Takes 0.4 s, which Markdown alone need not wait for.
+    from weasyprint import HTML
+    from weasyprint.urls import URLFetcher
 
     wanted: list[str] = []
 
-    def refuse(url: str, *_: Any, **__: Any) -> dict[str, Any]:
-        wanted.append(url)
-        raise ValueError("a document fetches nothing")
+    class Refusing(URLFetcher):  # type: ignore[misc]  # the library has no types
+        """Asked for anything, it opens nothing."""
 
-    document = HTML(string=markup, url_fetcher=refuse, base_url=None).render()
+        def fetch(self, url: str, headers: Any = None) -> Any:
+            wanted.append(url)
+            raise ValueError("a document fetches nothing")
+
+        open = fetch
+
+    document = HTML(string=markup, url_fetcher=Refusing(), base_url=None).render()
     if wanted:
         raise Fetched(f"the page asked for {wanted[0]}, and a document fetches nothing")
-    written = document.write_pdf()
-    if written is None:
-        raise RuntimeError("nothing was written")
-    return bytes(written), len(document.pages)
+    return bytes(document.write_pdf()), len(document.pages)
 
 
 def _reader() -> MarkdownIt:
@@ -92,7 +97,7 @@ def _parted(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _wrapped(rendered: str) -> str:
-    """Tables in a box of their own, which scrolls on a narrow screen."""
-    return rendered.replace("<table>", '<div class="wide" tabindex="0" role="region" aria-label="table"><table>').replace(
-        "</table>", "</table></div>"
-    )
+    """Each table in a box of its own, which scrolls on a narrow screen, also by keyboard; its name is its number."""
+    number = count(1)
+    box = '<div class="wide" tabindex="0" role="region" aria-label="table {}"><table>'
+    return re.sub("<table>", lambda _: box.format(next(number)), rendered).replace("</table>", "</table></div>")

@@ -12,7 +12,7 @@ from golive.environment import Environment
 from golive.errors import GoliveError
 from golive.evidence import Kept, record, release_subject
 from golive.gates.adapters import Prometheus, operator_tls
-from golive.gates.window import NoData
+from golive.gates.window import NoData, Reason
 from golive.releases import find_id
 
 __all__ = ["CHECK", "answers", "asked_of"]
@@ -46,12 +46,18 @@ def asked_of(env: Environment, release: str, start: datetime, end: datetime, kep
 
 
 def answers(ask: Ask, release: str, start: datetime, end: datetime) -> dict[str, Any]:
-    """Points by measure; a sentence where there are none."""
+    """Points by measure; a sentence where there are none. Who did not answer at all is not asked the rest."""
     found: dict[str, Any] = {}
+    silent = ""
     for measure in MEASURES:
+        if silent:
+            found[measure.name] = silent
+            continue
         query = measure.query.replace("%s", f"release={json.dumps(release)}")
         points = ask(query, start.timestamp(), end.timestamp(), STEP_S)
         found[measure.name] = str(points) if isinstance(points, NoData) else points
+        if isinstance(points, NoData) and points.reason in (Reason.UNREACHABLE, Reason.TIMEOUT):
+            silent = str(points)
     return found
 
 

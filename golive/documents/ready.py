@@ -80,7 +80,6 @@ class ReadyFacts:
     """How many statements the items rest on."""
     first_stale: tuple[Figure, str] | None
     """When the first evidence of an item that passes ends to hold, and of which."""
-    wrong: tuple[str, ...]
     foreign: int
 
     def in_state(self, *states: State) -> tuple[ItemFact, ...]:
@@ -95,7 +94,6 @@ def ready_facts(
     decision: Decision,
     policy: Policy,
     policy_name: str,
-    wrong: Sequence[str],
     foreign: int,
     release: tuple[str, str] | None,
     at: datetime,
@@ -155,7 +153,6 @@ def ready_facts(
         evidence_from=tuple(policy.evidence_from),
         statements=Figure(len(ids), (listed,), "count"),
         first_stale=(ending[0].until, ending[0].id) if ending else None,
-        wrong=tuple(wrong),
         foreign=foreign,
     )
 

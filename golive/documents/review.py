@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from golive.documents.figure import Figure
 from golive.documents.health import HealthFacts, t_zero
+from golive.documents.measured import Suite
 from golive.documents.ready import ReadyFacts
-from golive.documents.run import RunFacts
+from golive.documents.run import GateFact, RunFacts
 from golive.documents.sources import of_record, of_statement
 from golive.documents.steps import StageFact
 from golive.evidence import Kept
@@ -23,6 +24,8 @@ _WORSE = 1.2
 """What users get may differ so much from day to day without a reason in the release."""
 _FLOOR = 0.001
 """An error rate below it is none to compare: it is a handful of requests."""
+_TOLERATED = 1.1
+"""The regression's tolerance for latency (policies/regress.yaml)."""
 _DECIDED = ("stage.waiting", "step.intent", "step.outcome", "run.finished", "run.held", "rollback.started", "rollback.traffic-back")
 Held = Literal["held", "did not hold", "not measured"]
 
@@ -58,7 +61,13 @@ class ReviewFacts:
 
 
 def review_facts(
-    run: RunFacts, ready: ReadyFacts | None, health: HealthFacts | None, kept: Mapping[str, Kept], *, as_of: datetime
+    run: RunFacts,
+    ready: ReadyFacts | None,
+    health: HealthFacts | None,
+    kept: Mapping[str, Kept],
+    measured: Sequence[Suite],
+    *,
+    as_of: datetime,
 ) -> ReviewFacts:
     """Everything that was predicted for ``run``. ``health``: the days after T-0, when there are any."""
     zero = t_zero(run)
@@ -69,7 +78,7 @@ def review_facts(
         *_times(run),
         *_way_back(run),
         *_gates(run),
-        *_regress(run, kept),
+        *_regress(run, measured),
         *_recovery(run, kept),
         *_after(run, health),
     )
@@ -159,38 +168,27 @@ def _gates(run: RunFacts) -> Iterator[Compared]:
         yield Compared("first gate", line.metric, line.bound, seen, _held(held), note)
 
 
-def _regress(run: RunFacts, kept: Mapping[str, Kept]) -> Iterator[Compared]:
-    """What was measured beforehand, candidate against incumbent, beside what users saw at the last gate."""
-    release = (run.state.release or "").rpartition("-")[0]
-    mine = [
-        one
-        for one in kept.values()
-        if one.statement.predicate.check == "regress" and any(name == f"release:{release}" for name in one.statement.digests())
-    ]
-    if not mine:
-        return
-    newest = max(mine, key=lambda one: one.statement.predicate.finished)
-    refs = (of_statement(newest.digest),)
-    last = next((gate for gate in reversed(run.final_gates) if gate.of("candidate") and gate.of("incumbent")), None)
-    rows = [row for row in newest.statement.predicate.facts.get("rows") or [] if isinstance(row, Mapping)]
+def _regress(run: RunFacts, measured: Sequence[Suite]) -> Iterator[Compared]:
+    """What was measured on purpose, candidate against incumbent, beside what users saw of both at the same gate."""
+    both = [gate for gate in run.final_gates if _requests(gate, "candidate") and _requests(gate, "incumbent")]
+    rows = [row for suite in measured if suite.check == "regress" for row in suite.rows if row.id.startswith("latency-")]
     for row in rows:
-        metric, change = str(row.get("id")), row.get("ratio")
-        if "latency" not in metric or not isinstance(change, int | float) or last is None:
-            continue
-        name = "p99" if "p99" in metric else "p50"
-        ours, theirs = (getattr(last.of(who), name) for who in ("candidate", "incumbent"))
-        seen = ours.value / theirs.value if ours.value and theirs.value else None
-        note = f"{name} of the candidate against the incumbent's at {last.name}"
-        yield Compared(
-            "regression", metric, Figure(float(change), refs, "ratio"), Figure(seen, ours.refs, "ratio"), _agrees(row, seen), note
-        )
+        name = "p99" if "p99" in row.id else "p50"
+        seen, where = None, ""
+        refs: tuple[str, ...] = ()
+        if both:
+            ours, theirs = (getattr(both[-1].of(who), name) for who in ("candidate", "incumbent"))
+            seen = ours.value / theirs.value if ours.value and theirs.value else None
+            refs, where = ours.refs, f"{name} of the candidate against the incumbent's at {both[-1].name}"
+        held = None
+        if seen is not None and row.verdict.value in ("PASS", "FAIL"):
+            held = (row.verdict.value == "PASS") == (seen <= _TOLERATED)
+        yield Compared("regression", row.metric, row.change, Figure(seen, refs, "ratio"), _held(held), where)
 
 
-def _agrees(row: Mapping[str, Any], seen: float | None) -> Held:
-    """Both say that it is no worse than it may be, or both that it is."""
-    if seen is None:
-        return "not measured"
-    return _held((row.get("verdict") == "PASS") == (seen <= 1.1))
+def _requests(gate: GateFact, who: str) -> int:
+    said = gate.of(who)
+    return int(said.requests.value or 0) if said is not None else 0
 
 
 def _after(run: RunFacts, health: HealthFacts | None) -> Iterator[Compared]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,13 @@ def beside(env: Environment, incumbent: Release, candidate: Release) -> Iterator
     with ExitStack() as left:
         _, lease, journal = left.enter_context(held(env, Ports(), take_over=False))
         run = standing.last.run or "none"
-        context = _contexts(env, few, lease, mark, incumbent, candidate, _facts(journal.read(standing.last.run)))
-        runs = _running(env, context("incumbent"), [receiver], (incumbent, candidate))
+        slots: list[dict[str, Any]] = []
+        context = _contexts(env, few, lease, mark, incumbent, candidate, slots)
+        runs = _running(env, context("incumbent"), receiver, (incumbent, candidate), slots)
         journal.append("regress.begun", {"candidate": candidate.id, "incumbent": incumbent.id, "hosts": [sender.name, receiver.name]}, run)
         left.callback(lambda: _noted(journal, run))
         _started(left, env, context, receiver, runs, (incumbent, candidate))
-        slots = _slots(context("incumbent"), receiver, (incumbent, candidate))
+        port = _ports(context("incumbent"), receiver, (incumbent, candidate))
         notes = _quiet(left, env, fleet, context("incumbent"))
         there = world(env, few)
         asks = {host.name: _asks(there, host) for host in (sender, receiver)}
@@ -95,7 +96,7 @@ def beside(env: Environment, incumbent: Release, candidate: Release) -> Iterator
         def side(role: str, release: Release) -> Side:
             program = (f"/opt/dwcp/releases/{release.id}/bin/dwcp",)
             unit = {"unit": f"dwcp-agent@{release.id}.service"}
-            return Side(role, release.id, program, CONTROL_PORT[slots[release.id]], unit, version=release.version)
+            return Side(role, release.id, program, port[release.id], unit, version=release.version)
 
         yield Ground(
             where=f"{env.name}: {sender.name} to {receiver.name}, requests from {neighbour.name}",
@@ -119,19 +120,11 @@ def beside(env: Environment, incumbent: Release, candidate: Release) -> Iterator
 Contexts = Callable[[str], StepContext]
 
 
-def _facts(records: Sequence[Any]) -> dict[str, list[dict[str, Any]]]:
-    """What the run that is not over noted, as its own steps read it: above all which slot a release has."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        found.setdefault(record.kind, []).append({**record.data, "step": record.step})
-    return found
-
-
 def _contexts(
-    env: Environment, few: Fleet, lease: Lease, mark: str, incumbent: Release, candidate: Release, facts: dict[str, list[dict[str, Any]]]
+    env: Environment, few: Fleet, lease: Lease, mark: str, incumbent: Release, candidate: Release, slots: list[dict[str, Any]]
 ) -> Contexts:
     """What actions are given here: as in a run's step, but over few hosts, and what they note stays here."""
-    own: dict[str, list[dict[str, Any]]] = {"slot": list(facts.get("slot", ()))}
+    own: dict[str, list[dict[str, Any]]] = {"slot": slots}
 
     def context(role: str) -> StepContext:
         work: Path = env.state / "regress" / mark / role
@@ -160,21 +153,29 @@ def _contexts(
     return context
 
 
-def _running(env: Environment, ctx: StepContext, hosts: Sequence[Host], pair: tuple[Release, Release]) -> set[str]:
-    """Which of the two runs on the receiver. Raises Unprepared when neither does."""
-    answers = ask(ctx, hosts)
-    silent = [answer.trouble for answer in answers.values() if answer.data is None]
-    if silent:
+def _running(env: Environment, ctx: StepContext, receiver: Host, pair: tuple[Release, Release], slots: list[dict[str, Any]]) -> set[str]:
+    """Which of the two runs on the receiver; the slot of either, in ``slots``. Raises Unprepared when neither runs."""
+    answer = ask(ctx, [receiver])[receiver.name]
+    if answer.data is None:
         again = f"`./inv golive --env {env.name} --until infrastructure` puts it right"
-        raise Unprepared(f"{silent[0].rstrip('.')}; {again}, then measure.")
-    runs = {entry["id"] for answer in answers.values() for entry in (answer.data or {})["releases"] if entry["active"]}
-    known = runs & {release.id for release in pair}
-    if not known:
+        raise Unprepared(f"{answer.trouble.rstrip('.')}; {again}, then measure.")
+    there = {entry["id"]: entry for entry in answer.data["releases"]}
+    runs = {release.id for release in pair if there.get(release.id, {}).get("active")}
+    if not runs:
         raise Unprepared(
             f"Neither {pair[0].id} nor {pair[1].id} runs in {env.name}: `./inv golive --env {env.name} --until infrastructure` installs "
             "and starts the incumbent, then measure."
         )
-    return known
+    taken = {entry["slot"]: id_ for id_, entry in there.items() if entry["active"]}
+    for release in pair:
+        known = there.get(release.id, {}).get("slot")
+        free = next((slot for slot in CONTROL_PORT if taken.get(slot) in (None, release.id)), None)
+        if release.id not in runs and taken.get(known, release.id) != release.id:
+            known = None  # where it was installed once, another runs now
+        if (slot := known or free) is None:
+            raise Held(f"{receiver.name}: no slot is free for {release.id}; {', '.join(taken.values())} run there.")
+        slots.append({"release": release.id, "slot": slot})
+    return runs
 
 
 def _started(left: ExitStack, env: Environment, context: Contexts, receiver: Host, runs: set[str], pair: tuple[Release, Release]) -> None:
@@ -204,13 +205,14 @@ def _must(answers: Mapping[str, Answer], what: str) -> None:
         raise Held(f"{what}: {trouble[0]}")
 
 
-def _slots(ctx: StepContext, receiver: Host, pair: tuple[Release, Release]) -> dict[str, str]:
+def _ports(ctx: StepContext, receiver: Host, pair: tuple[Release, Release]) -> dict[str, int]:
+    """The control port of each, by the slot in which the host says that it runs."""
     answer = ask(ctx, [receiver])[receiver.name]
     found = {entry["id"]: entry["slot"] for entry in (answer.data or {}).get("releases", ()) if entry["active"] and entry["slot"]}
     for release in pair:
         if release.id not in found:
             raise Held(f"{receiver.name}: {release.id} does not run, or in no slot: {answer.trouble or found}.")
-    return found
+    return {release.id: CONTROL_PORT[found[release.id]] for release in pair}
 
 
 def _quiet(left: ExitStack, env: Environment, fleet: Fleet, ctx: StepContext) -> list[str]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from golive import evidence
+from golive.environment import ROOT
+from golive.evidence.judging import VALID
 from golive.regress.told import counts
 from golive.releases import Release
 
 __all__ = ["keep"]
 
-_VALID = timedelta(days=30)
-"""As long as the release is the same: what is measured again says the same, but a fleet changes under it."""
+_POLICY = "policies/regress.yaml"
 
 
 def keep(check: str, env: str | None, of: Release, beside: Sequence[Release], told: dict[str, Any], started: datetime) -> None:
@@ -25,7 +27,10 @@ def keep(check: str, env: str | None, of: Release, beside: Sequence[Release], to
         check=check,
         env=env,
         subjects=[evidence.release_subject(of)],
-        inputs=[evidence.release_subject(release) for release in beside],
+        inputs=[
+            *map(evidence.release_subject, beside),
+            evidence.Subject.of(_POLICY, hashlib.sha256((ROOT / _POLICY).read_bytes()).hexdigest()),
+        ],
         command=told["command"],
         result="FAIL" if failed else "PASS" if rows and not found["UNKNOWN"] else "UNKNOWN",
         summary=f"{len(rows)} rows: {', '.join(f'{count} {verdict}' for verdict, count in found.items())}"
@@ -33,5 +38,5 @@ def keep(check: str, env: str | None, of: Release, beside: Sequence[Release], to
         facts={"rows": rows, "machine": told["machine"], "counts": found},
         output=json.dumps(told, indent=1).encode(),
         started=started,
-        valid_for=_VALID,
+        valid_for=VALID[check.partition(".")[0]],
     )

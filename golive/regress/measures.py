@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ _SEND_S = 180.0
 _ASK_S = 120.0
 _USAGE_S = 60.0
 _STATE_PUTS = 2000
+_KEYS = 40
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Extent:
     sizes_mib: Sequence[int] = (1, 16, 64)
     connections: Sequence[int] = (10, 100)
     switches: bool = True
+    switched_mib: int = 16
+    """What is sent with an optimisation on and off."""
     requests: int = 800
     """A pair, of each side over all of its connections."""
 
@@ -68,6 +72,8 @@ class Measure:
     criteria: Sequence[Criterion]
     pair: Callable[[int, dict[str, str]], Taken]
     """Of the pair's number; what was in the way is left in the mapping, by side."""
+    after: Callable[[], None] = lambda: None
+    """Takes away what the pairs left and the next measure would not."""
 
 
 def _one_by_one(take: Callable[[Side, int], Sample], ours: Side, theirs: Side) -> Callable[[int, dict[str, str]], Taken]:
@@ -88,24 +94,27 @@ def _one_by_one(take: Callable[[Side, int], Sample], ours: Side, theirs: Side) -
 
 
 def compared(ground: Ground, policy: Policy, extent: Extent, tell: Tell, only: str = "") -> Iterator[Row]:
-    """Every row, as soon as it is known; of the measures whose names begin with ``only``.
+    """Every row, as soon as it is known; of the measures whose names begin with one of ``only``, separated by commas.
 
     Raises Occupied, Held when the ground is no longer ours.
     """
     told = _Told()
     for measure in measures(ground, extent, told):
-        if not measure.name.startswith(only):
+        if not measure.name.startswith(tuple(only.split(","))):
             continue
         ours: dict[str, list[float | None]] = {criterion.id: [] for criterion in measure.criteria}
         theirs: dict[str, list[float | None]] = {criterion.id: [] for criterion in measure.criteria}
         missing: dict[str, str] = {}
-        for number in range(-1, extent.pairs):  # the pair before the first warms both up, and counts for nothing
-            ground.still()
-            both = measure.pair(number, missing)
-            for samples, sample in zip((ours, theirs), both if number >= 0 else (), strict=number >= 0):
-                for criterion in measure.criteria:
-                    value = sample.get(criterion.id)
-                    samples[criterion.id].append(None if value is None else round(value, 4))
+        try:
+            for number in range(-1, extent.pairs):  # the pair before the first warms both up, and counts for nothing
+                ground.still()
+                both = measure.pair(number, missing)
+                for samples, sample in zip((ours, theirs), both if number >= 0 else (), strict=number >= 0):
+                    for criterion in measure.criteria:
+                        value = sample.get(criterion.id)
+                        samples[criterion.id].append(None if value is None else round(value, 4))
+        finally:
+            measure.after()
         why = "; ".join(f"{role}: {text}" for role, text in sorted(missing.items()))
         for criterion in measure.criteria:
             row = judged(criterion, ours[criterion.id], theirs[criterion.id], policy, why)
@@ -133,9 +142,9 @@ def measures(ground: Ground, extent: Extent, told: _Told | None = None) -> Itera
         take = _transfers(ground, mib, told)
         yield Measure(f"transfer-{mib}", _transfer_criteria(mib, whole), _one_by_one(take, ours, theirs))
     state = Criterion("state-put-rate", f"{_STATE_PUTS} small puts by `dwcp put`", "puts/s", "throughput")
-    yield Measure("state", [state], _one_by_one(_state(ground, told), ours, theirs))
+    yield Measure("state", [state], _one_by_one(_state(ground, told), ours, theirs), lambda: _forgotten(ground))
     if extent.switches:
-        yield from _switches(ground, _whole(extent))
+        yield from _switches(ground, extent.switched_mib)
 
 
 def _whole(extent: Extent) -> int:
@@ -263,26 +272,39 @@ def _sent(ground: Ground, side: Side, path: str, name: str, told: _Told | None) 
     return got
 
 
-def _state(ground: Ground, told: _Told) -> Callable[[Side, int], Sample]:
+def _state(ground: Ground, told: _Told | None, name: str = "state-put-rate") -> Callable[[Side, int], Sample]:
     def take(side: Side, number: int) -> Sample:
         task = {
             **{"do": "put", "program": list(side.program), "url": f"https://{ground.address}:{side.port}", "tls": dict(ground.sender_tls)},
-            **{"count": _STATE_PUTS, "seed": number + 1, "prefix": ground.prefix, "environment": dict(side.environment)},
+            **{"count": _STATE_PUTS, "seed": number + 1, "keys": _KEYS, "prefix": ground.prefix, "environment": dict(side.environment)},
         }
         got = ground.sender(task, _ASK_S)
         if "error" in got and ("no small state" in got["error"] or "is not one of" in got["error"] or "nvalid choice" in got["error"]):
             raise Held(f"{side.release} has no small state")
-        if number >= 0:
+        if number >= 0 and told is not None:
             told.count(side, int("error" in got), 1)
-        return {"state-put-rate": _good(got)["told"]["puts_per_s"]}
+        return {name: _good(got)["told"]["puts_per_s"]}
 
     return take
+
+
+def _forgotten(ground: Ground) -> None:
+    """The keys of this measurement are gone; an agent that has no small state has none."""
+    names = [f"{ground.prefix}-{number}" for number in range(_KEYS)]
+    task = {"do": "forget", "address": ground.address, "tls": dict(ground.sender_tls), "names": names}
+    with contextlib.suppress(GoliveError):
+        ground.sender({**task, "port": ground.candidate.port}, _USAGE_S)
 
 
 def _switches(ground: Ground, mib: int) -> Iterator[Measure]:
     """Each optimisation on, beside off: the candidate with itself. It must not cost more than a tolerance allows."""
     on = ground.candidate
     note = "switched at the sender's command; the receiver runs as installed; `inv bench core` measures it alone"
+    off = dataclasses.replace(on, role=f"{on.role}-without-batch", environment={**on.environment, "DWCP_DISABLE": "batch"})
+    case = f"{_STATE_PUTS} small puts by `dwcp put` in batches"
+    batches = Criterion("switch-batch-rate", case, "puts/s", "throughput", note, peer="without batch")
+    take_puts = _state(ground, None, "switch-batch-rate")
+    yield Measure("switch-batch", [batches], _one_by_one(take_puts, on, off), lambda: _forgotten(ground))
     for switch, what in SWITCHES.items():
         off = dataclasses.replace(on, role=f"{on.role}-without-{switch}", environment={**on.environment, "DWCP_DISABLE": switch})
         criteria = [
@@ -291,7 +313,7 @@ def _switches(ground: Ground, mib: int) -> Iterator[Measure]:
         ]
 
         def take(side: Side, number: int, switch: str = switch) -> Sample:
-            got = _sent(ground, side, _content(ground, mib, number), f"{switch}-{number}", None)
+            got = _sent(ground, side, _content(ground, mib, 0), f"{switch}-{number}", None)
             ground.receiver({"do": "remove", "paths": list(ground.stores)}, _USAGE_S)
             size = mib * (1 << 20)
             return {f"switch-{switch}-rate": size / got["told"]["seconds"] / 1e6, f"switch-{switch}-cpu": got["cpu_s"] / size * 1e9}

@@ -77,7 +77,9 @@ def put(task: Task) -> Task:
     """`dwcp put` of small state."""
     tls, count = task["tls"], task["count"]
     source = _random(task)
-    lines = "".join(json.dumps({"key": f"{task['prefix']}-{n % 500}", "value": _record(source).decode()}) + "\n" for n in range(count))
+    lines = "".join(
+        json.dumps({"key": f"{task['prefix']}-{n % task['keys']}", "value": _record(source).decode()}) + "\n" for n in range(count)
+    )
     words = [*task["program"], "put", task["url"], "--from", "-", "--ca", tls["ca"], "--cert", tls["cert"], "--key", tls["key"], "--json"]
     return _ran(words, task, lines)
 
@@ -131,6 +133,26 @@ def remove(task: Task) -> Task:
             raise ValueError(f"{path} is not one of a measurement")
         shutil.rmtree(path, ignore_errors=True)
     return {}
+
+
+def forget(task: Task) -> Task:
+    """Keys of small state are gone."""
+    return asyncio.run(_forget(task))
+
+
+async def _forget(task: Task) -> Task:
+    to = f"{task['address']}:{task['port']}"
+    reader, writer = await asyncio.open_connection(task["address"], task["port"], ssl=_context(task), server_hostname=task["address"])
+    told = [(await _asked(reader, writer, to, "DELETE", f"/v1/state/{name}", b"", {}))[0] for name in task["names"]]
+    writer.close()
+    return {"statuses": sorted(set(told))}
+
+
+def _context(task: Task) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=task["tls"]["ca"])
+    context.load_cert_chain(task["tls"]["cert"], task["tls"]["key"])
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
 
 
 def digests(task: Task) -> Task:
@@ -187,10 +209,7 @@ _TROUBLE = (OSError, asyncio.TimeoutError, ValueError, asyncio.IncompleteReadErr
 
 
 async def _requests(task: Task) -> Task:
-    tls = task["tls"]
-    context = ssl.create_default_context(cafile=tls["ca"])
-    context.load_cert_chain(tls["cert"], tls["key"])
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context = _context(task)
     sides, connecting = [_Side(told) for told in task["sides"]], asyncio.Semaphore(CONNECTING_AT_ONCE)
 
     async def connected(side: _Side) -> tuple[Reader, Writer] | None:
@@ -287,7 +306,16 @@ async def _answer(reader: Reader) -> tuple[int, str, bytes]:
     return status, fields.get("x-dwcp-release", ""), got
 
 
-_DOES = {"content": content, "send": send, "put": put, "usage": usage, "remove": remove, "digests": digests, "requests": requests}
+_DOES = {
+    "content": content,
+    "send": send,
+    "put": put,
+    "usage": usage,
+    "remove": remove,
+    "digests": digests,
+    "forget": forget,
+    "requests": requests,
+}
 
 
 def main() -> None:

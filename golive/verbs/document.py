@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ __all__ = ["FORMATS", "document"]
 
 FORMATS = ("md", "html", "pdf")
 _CHANGED = 4
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 
 def document(env: Environment, kind: str, *, run: str = "", formats: str = "md,html,pdf", out: str = "") -> Result:
@@ -118,6 +120,9 @@ def _read(env: Environment, run: str) -> Read:
     if run and run not in runs:
         raise BadInput(f"There is no run {run} in {env.name}; known are {', '.join(runs[-5:]) or 'none'}.")
     chosen = run or (runs[-1] if runs else None)
+    if chosen is not None and not _NAME.fullmatch(chosen):
+        # Files are called by it, and whoever could write the journal could have written this.
+        raise Refused(f"{chosen!r} in the journal of {env.name} is no run's name; `./inv journal.verify --env {env.name}` says more.")
     made = datetime.now(UTC)
     at, unready = _standing(env, chosen, records)
     kept = dict(at.kept) if at is not None else {}
@@ -132,6 +137,7 @@ def _read(env: Environment, run: str) -> Read:
         kept=kept,
         ready=_ready(env, at, made) if at is not None and at.kept else None,
         unready=unready,
+        wrong=at.wrong if at is not None else (),
         books=books,
         policy=env.policy,
         policy_name=env.settings.policy,
@@ -145,27 +151,31 @@ def _journal(env: Environment) -> tuple[list[Record], JournalFacts | None]:
     if not engine.has_journal(env):
         return [], None
     journal = engine.open_journal(env)
-    wrong, head = journal.verify(), journal.head()
     try:
         records = journal.read()
     except ValueError:
         raise Refused(
             f"The journal of {env.name} was changed so that it cannot be read; `./inv journal.verify --env {env.name}` says where."
         ) from None
-    return records, JournalFacts(len(records), head.seq, head.hash, tuple(wrong))
+    head = (records[-1].seq, records[-1].hash) if records else (0, "")
+    return records, JournalFacts(len(records), *head, tuple(journal.verify()))
 
 
 def _standing(env: Environment, run: str | None, records: list[Record]) -> tuple[Standing | None, str]:
     """What the evidence says of the run's candidate (of the environment's own release without a run), or why nothing is known of it."""
     candidate = next((record.data.get("candidate") for record in records if record.run == run and record.kind == "run.started"), None)
-    version = version_of(candidate) or ""
+    missing = ""
     try:
-        at = where(env, version)
+        try:
+            at = where(env, version_of(candidate) or "")
+        except BadInput as error:
+            # The release of an old run may be gone from here. That its readiness is not known hides nothing of what was changed.
+            at, missing = where(env), error.message
     except GoliveError as error:
         return None, error.message
-    if candidate is not None and (at.release is None or at.release.id != candidate):
+    if missing or (candidate is not None and (at.release is None or at.release.id != candidate)):
         found = at.release.id if at.release is not None else "none"
-        return replace(at, kept={}), f"the run's release {candidate} is not the one of that version here ({found})."
+        return replace(at, kept={}), missing or f"the run's release {candidate} is not the one of that version here ({found})."
     if not at.kept:
         return at, f"there is no evidence yet; `./inv readiness --env {env.name}` makes it."
     return at, ""
@@ -179,7 +189,6 @@ def _ready(env: Environment, at: Standing, made: datetime) -> Callable[[Sources]
         decision=at.decision,
         policy=at.policy,
         policy_name=env.settings.policy,
-        wrong=at.wrong,
         foreign=at.foreign,
         release=(at.release.id, at.release.digest) if at.release is not None else None,
         at=made,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +24,9 @@ from golive.releases import Release
 from golive.verbs.golive import _ids
 from golive.verbs.result import Result
 
-__all__ = ["pair_of", "regress"]
+__all__ = ["ended_whole", "pair_of", "regress"]
 
-_LONG = Extent(pairs=0, sizes_mib=(1, 16, 64, 1024), connections=(10, 100, 1000), requests=2000)
+_LONG = Extent(pairs=0, sizes_mib=(1, 16, 64, 1024), connections=(10, 100, 1000), requests=2000, switched_mib=64)
 
 
 def regress(
@@ -59,7 +61,7 @@ def regress(
     candidate, incumbent = pair_of(env, release)
     place: AbstractContextManager[Ground] = loopback(incumbent, candidate) if local else beside(env, incumbent, candidate)
     rows = []
-    with place as ground:
+    with ended_whole(), place as ground:
         for row in compared(ground, policy, extent, _tell(quiet), only=only):
             rows.append(row.to_json())
         where, notes = ground.where, list(ground.notes)
@@ -84,7 +86,7 @@ def _extent(of_policy: int, pairs: str, long: bool) -> Extent:
     if pairs and not (pairs.isdecimal() and 5 <= int(pairs) <= 200):
         raise BadInput(f"--pairs {pairs!r} is no number from 5 to 200.")
     asked = _LONG if long else Extent(pairs=0)
-    return Extent(int(pairs) if pairs else of_policy, asked.sizes_mib, asked.connections, asked.switches, asked.requests)
+    return replace(asked, pairs=int(pairs) if pairs else of_policy)
 
 
 def pair_of(env: Environment, version: str | None) -> tuple[Release, Release]:
@@ -105,6 +107,20 @@ def pair_of(env: Environment, version: str | None) -> tuple[Release, Release]:
     if incumbent is None:
         raise BadInput(f"Nothing serves in {env.name} by its settings; name it as first_incumbent in its environment.yaml.")
     return releases.verified(env, candidate), releases.verified(env, incumbent)
+
+
+@contextmanager
+def ended_whole() -> Iterator[None]:
+    """Who ends this process by SIGTERM gets what Ctrl-C gives: what was started is stopped first."""
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(quiet: bool) -> Callable[[str], None]:

@@ -63,6 +63,7 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
         Part("lint", (str(tool / "ruff"), "check", ".")),
         Part("format", (str(tool / "ruff"), "format", "--check", ".")),
         Part("types, toolkit", (str(tool / "mypy"),)),
+        Part("lint, plays", (str(tool / "ansible-lint"), "--offline", "--nocolor", "playbooks", "roles", "library"), lane="second"),
         Part("types, agent", (str(tool / "mypy"),), ROOT / "dwcp_agent"),
         _covering("unit", (*_COVERED, "tests/unit")),
         _covering("agent", (*_COVERED, "tests"), ROOT / "dwcp_agent"),

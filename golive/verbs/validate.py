@@ -19,7 +19,7 @@ from golive.regress.tolerances import read_policy
 from golive.validate.components import components
 from golive.validate.end_to_end import end_to_end
 from golive.validate.integration import integration
-from golive.verbs.regress import pair_of
+from golive.verbs.regress import ended_whole, pair_of
 from golive.verbs.result import Result
 
 __all__ = ["SUITES", "validate"]
@@ -51,7 +51,7 @@ def validate(env: Environment, *, suite: str = "", local: bool = False, long: bo
     notes: list[str] = []
     if "end-to-end" in chosen:  # first: whether the hosts can be used is known before anything takes minutes
         place: AbstractContextManager[Ground] = loopback(incumbent, candidate) if local else beside(env, incumbent, candidate)
-        with place as ground:
+        with ended_whole(), place as ground:
             where, notes = ground.where, list(ground.notes)
             rows += end_to_end(ground, bars, tell, long=long)
     if "integration" in chosen:

@@ -20,6 +20,8 @@ from golive.lab.wan import Wan
 
 MIB = 1 << 20
 
+pytestmark = pytest.mark.timeout(300)
+
 
 class Way:
     """Two hosts, an image on one of them, and its way to the other."""
@@ -55,7 +57,7 @@ def way(monkeypatch: pytest.MonkeyPatch, agent: Path) -> Iterator[Way]:
 
 
 def test_near_the_chosen_profile_takes_less_time_than_one_for_a_long_path(way: Way) -> None:
-    way.lies_over(Wan(rtt_ms=1, rate_mbit=1000), image_mib=192)
+    way.lies_over(Wan(rtt_ms=1, rate_mbit=1000), image_mib=128)
     chosen, other = [], []
     for number in range(3):
         report, profile = way.sent(f"chosen{number}")

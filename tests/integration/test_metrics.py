@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from golive.documents.health import MEASURES
+from golive.documents.prometheus import answers
 from golive.errors import Unprepared
 from golive.gates.adapters import LoadClient, Prometheus, operator_tls
 from golive.gates.metrics import FakeMetrics, FakeRequests, Metrics, Page, Requests
@@ -219,6 +222,40 @@ def test_alerts_fire_and_stop_with_their_labels(world: _Real | _Fake) -> None:
 def test_rules_that_were_not_evaluated_lately_are_old(real: _Real) -> None:
     found = real.port.firing(time.time() + 3600)
     assert isinstance(found, NoData) and found.reason is Reason.OLD
+
+
+_HEALTHY = """dwcp_load_requests_total{{result="ok"}} {n}
+dwcp_load_latency_seconds_bucket{{le="0.01"}} {n}
+dwcp_load_latency_seconds_bucket{{le="+Inf"}} {n}
+dwcp_start_time_seconds 1700000000
+process_cpu_seconds_total {n}
+process_resident_memory_bytes 80000000
+"""
+
+
+def test_the_health_reports_questions_are_answered_and_an_absence_is_no_zero(real: _Real) -> None:
+    for number in (100, 200, 300):
+        real.export(_HEALTHY.format(n=number))
+
+    def asked(release: str) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        return answers(real.port.over, release, now, now)
+
+    def whole() -> dict[str, Any] | None:
+        got = asked(_LABELS["release"])
+        return got if all(isinstance(one, list) for one in got.values()) else None
+
+    found = until(whole, "every question is answered")
+    assert {measure.name for measure in MEASURES} == set(found)
+    last = {name: points[-1][1] for name, points in found.items()}
+    assert last["failed requests"] == 0 and last["agents up"] == 1 and last["memory of an agent"] == 80_000_000
+    assert 0 < last["p99 latency"] <= 0.01 and last["requests"] > 0
+    for name, answer in asked("no-such-release").items():
+        assert isinstance(answer, str) != (name == "alerts that fire"), (name, answer)
+    wrong = real.port.over("sum(", 0, 1, 1)
+    assert isinstance(wrong, NoData) and wrong.reason is Reason.REFUSED
+    several = real.port.over('{__name__=~"process_.*"}', time.time(), time.time(), 1)
+    assert isinstance(several, NoData) and several.reason is Reason.MALFORMED
 
 
 _MATRIX = {"resultType": "matrix", "result": []}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,12 +41,14 @@ def measured(pair: tuple[Release, Release], only: str, extent: Extent = SMALL) -
         return {row.criterion.id: row.to_json() for row in compared(ground, read_policy(), extent, lambda line: None, only=only)}
 
 
+@pytest.mark.alone
 def test_a_candidate_that_takes_two_and_a_half_times_as_long_fails_by_its_latency(built: dict[str, Release]) -> None:
     rows = measured((built["good"], built["slow"]), "requests", MORE)
     assert rows["latency-mean-10"]["verdict"] == "FAIL" and rows["latency-mean-10"]["interval"][1] < 1 / 1.10
     assert len(rows["latency-mean-10"]["samples_ours"]) == 8 and rows["errors"]["failed_ours"] == 0
 
 
+@pytest.mark.alone
 def test_the_same_release_on_both_sides_fails_in_no_row(built: dict[str, Release]) -> None:
     rows = measured((built["good"], built["good"]), "")
     assert [row["id"] for row in rows.values() if row["verdict"] == "FAIL"] == []
@@ -83,6 +87,7 @@ def ground(built: dict[str, Release]) -> Iterator[Ground]:
         yield made
 
 
+@pytest.mark.alone
 def test_the_whole_moves_what_it_says_and_the_hosts_own_sums_agree(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("golive.validate.end_to_end.CONNECTIONS", (10,))
     monkeypatch.setattr("golive.validate.end_to_end._IMAGE_MIB", 8)
@@ -102,6 +107,32 @@ def test_the_verb_prints_one_object_and_writes_the_table(built: dict[str, Releas
     assert (done.returncode == 4) == (told["counts"]["FAIL"] > 0)
     assert told["schema"] == 1 and told["candidate"] == built["slow"].id and "loopback" in told["machine"]
     assert "| metric | incumbent | candidate | change | allowed | verdict | note |" in report.read_text()
+
+
+def _agents_of(parent: int) -> list[int]:
+    """Agents that the process started, by /proc."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            mine = f"PPid:\t{parent}\n" in status.read_text()
+            if mine and b"golive-regress-" in (status.parent / "cmdline").read_bytes():
+                found.append(int(status.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_ended_by_sigterm_it_stops_its_agents_and_ends_with_130(built: dict[str, Release]) -> None:
+    words = [sys.executable, "-P", "-m", "golive.program", "regress", "--env", "lab", "--local", "--json"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as verb:
+        deadline = time.monotonic() + 120
+        while len(agents := _agents_of(verb.pid)) < 2:
+            assert verb.poll() is None and time.monotonic() < deadline, "the agents were not started"
+            time.sleep(0.1)
+        verb.terminate()
+        out, _ = verb.communicate(timeout=120)
+    assert verb.returncode == 130 and "Interrupted" in json.loads(out)["error"]["message"]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in agents)
 
 
 def test_pairs_that_decide_nothing_are_refused() -> None:

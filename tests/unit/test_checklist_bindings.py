@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 import yaml
 
 from golive.environment import ROOT
-from golive.evidence.checklist import Bench, Proof, Rollback, Run, Tests, Verify, read
+from golive.evidence.checklist import Bench, Proof, Rollback, Run, Tests, Tool, Verify, read
+from golive.evidence.tools import TOOLS
 from golive.verbs.bench import BENCHES
 
 RUNBOOKS = ROOT / "runbooks"
@@ -22,11 +22,13 @@ DRILL = "rehearsal"
 """The stage of golive.yaml in which the way back is done once, on the hosts, before anyone relies on it."""
 
 
-def proofs(kind: type[Proof]) -> Iterator[Any]:
+def proofs(kind: type[Proof]) -> list[Any]:
     """Each proof of ``kind``, with its item's id as the test's."""
-    for item in read().items:
-        for number, proof in enumerate(each for each in item.proofs if isinstance(each, kind)):
-            yield pytest.param(proof, id=f"{item.id}-{number}" if number else item.id)
+    return [
+        pytest.param(proof, id=f"{item.id}-{number}" if number else item.id)
+        for item in read().items
+        for number, proof in enumerate(each for each in item.proofs if isinstance(each, kind))
+    ]
 
 
 @cache
@@ -88,3 +90,8 @@ def test_every_step_is_in_its_runbook(proof: Run | Rollback) -> None:
         there = steps("rollback.yaml") | {step for step in steps("golive.yaml") if step.startswith(f"{DRILL}/")}
     for step in () if named == "succeeded" else named:
         assert step in there, f"{step} is in no runbook"
+
+
+@pytest.mark.parametrize("proof", proofs(Tool))
+def test_every_tool_is_known(proof: Tool) -> None:
+    assert proof.tool in TOOLS

@@ -107,6 +107,19 @@ def test_a_new_ca_gives_everyone_new_certificates(lab: Environment) -> None:
     assert pki.ensure(lab, FLEET, ADDRESSES) == 7
 
 
+def test_what_runs_out_within_a_month_is_named_and_renewed(lab: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as short:
+        short.setattr(pki, "_LIFE", timedelta(days=20))  # the CA has twice that
+        pki.ensure(lab, FLEET, ADDRESSES)
+    before = certificate(lab.state / "pki" / "a1" / "agent.crt")
+    named = {"operator.crt", "a1/agent.crt", "a1/gateway.crt", "a2/agent.crt", "a2/load.crt", "ops/monitor.crt"}
+    assert set(pki.due(lab, FLEET, ADDRESSES)) == named
+    assert pki.ensure(lab, FLEET, ADDRESSES) == 6 and pki.due(lab, FLEET, ADDRESSES) == []
+    after = certificate(lab.state / "pki" / "a1" / "agent.crt")
+    assert after.not_valid_after_utc - before.not_valid_after_utc > timedelta(days=300)
+    assert (subject(after), after.issuer) == (subject(before), before.issuer) and after.public_key() != before.public_key()
+
+
 def test_a_labs_ca_is_refused_elsewhere(lab: Environment) -> None:
     pki.ensure(lab, FLEET, ADDRESSES)
     prod = environment.load("prod")

@@ -53,3 +53,11 @@ def test_what_lies_in_the_operators_directory_is_not_imported(tmp_path: Path) ->
     (tmp_path / "golive" / "program.py").write_text("raise SystemExit(9)\n")
     (tmp_path / "json.py").write_text("raise SystemExit(9)\n")
     assert inv(tmp_path, "--version").returncode == 0
+
+
+def test_the_suite_of_validate_is_a_word_that_may_be_left_out(tmp_path: Path) -> None:
+    done = inv(tmp_path, "validate", "everything", "--json")
+    assert done.returncode == 2 and "no suite 'everything'" in json.loads(done.stdout)["error"]["message"]
+    spelled = inv(tmp_path, "validate", "--suite", "everything")
+    assert spelled.returncode == 2 and "no suite 'everything'" in spelled.stderr
+    assert inv(tmp_path, "--help=validate").returncode == 0

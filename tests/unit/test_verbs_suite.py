@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from golive.environment import ROOT
-from golive.errors import BadInput
-from golive.verbs.suite import named, parts, suite
+from golive.errors import BadInput, GoliveError
+from golive.evidence.tools import coverage
+from golive.verbs.suite import Part, named, parts, suite
 
 _STAMP = """
 import sys, time
@@ -94,3 +95,33 @@ def test_an_unknown_suite_and_sanitizers_without_one_are_refused() -> None:
         suite(only="fast")
     with pytest.raises(BadInput, match="belongs to --suite"):
         suite(sanitize=True)
+
+
+def test_units_the_agent_and_integration_are_measured_each_into_a_place_of_its_own() -> None:
+    covering = {part.name: part for part in parts(lab=True, long=True) if part.covers}
+    assert covering.keys() == {"unit", "agent", "integration"}
+    for name, part in covering.items():
+        assert part.variables == {"COVERAGE_FILE": str(coverage.data_file(name).absolute())}
+        assert part.argv[1:4] == ("-m", "coverage", "run") and (ROOT / "pyproject.toml").samefile(part.argv[4].removeprefix("--rcfile="))
+
+
+def test_what_was_measured_is_kept_with_how_its_parts_ended_and_before_what_they_began_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    monkeypatch.setenv("GOLIVE_STATE", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(
+        "golive.verbs.suite.parts",
+        lambda **_: [Part("unit", (sys.executable, "-c", "raise SystemExit(3)"), covers=True), Part("lint", (sys.executable, "-c", ""))],
+    )
+    monkeypatch.setattr(coverage, "combined", lambda *given: asked.append(given) or {"packages": {"golive": {"percent": 81.5}}})
+    result = suite()
+    assert asked == [(ROOT, {"unit": 3}, coverage.measured_digest(ROOT))]
+    assert result.data["coverage"] == {"golive": 81.5} and result.text.endswith("lines that are run: 81.5 % of golive")
+    assert result.data["failed"] == ["unit"]
+
+    def refused(*_: object) -> None:
+        raise GoliveError("Coverage is not kept: sources or tests were changed while the tests ran.")
+
+    monkeypatch.setattr(coverage, "combined", refused)
+    assert suite().data["coverage"] == {}

@@ -25,7 +25,7 @@ from dwcp_agent.control.context import Context
 from dwcp_agent.errors import BadInput, Occupied
 from dwcp_agent.notify import notify
 from dwcp_agent.release import Release
-from dwcp_agent.security.tls import server_context
+from dwcp_agent.security.tls import server_context, tell_refused
 from dwcp_agent.sessions.admission import Admission
 from dwcp_agent.sessions.table import SessionTable
 from dwcp_agent.sessions.ticket import TicketIssuer
@@ -153,6 +153,7 @@ class Service:
         metrics.registry.register(SenderMetrics(config.senders))
         metrics.registry.register(ReceivingMetrics(self.context.inbound.figures))
         self._start_data(data, tls)
+        tell_refused(tls, self._refused)
         # Last of the threads, since a thread inherits the mask of the one that starts it.
         threads.join("control")
         await self._serve(control_app(self.context), control, tls)
@@ -181,6 +182,10 @@ class Service:
         )
         self._data.start()
         self._cleanup.callback(self._data.close)
+
+    def _refused(self, reason: str) -> None:
+        self.context.metrics.handshake_refused("control")
+        log.warn("handshake-failed", port="control", reason=reason)
 
     def _listen(self, port: int) -> socket.socket:
         sock = listen(self.config.listen, port)

@@ -43,7 +43,7 @@ def _parsed(_: Place, said: Sequence[Said]) -> Judged:
     return Judged("PASS", f"Ansible reads all {len(names)} playbooks and the roles that they use.", {"playbooks": names})
 
 
-SYNTAX = Tool("ansible-syntax", "Ansible reads every playbook with all its roles.", ("toolkit",), timedelta(days=30), _syntax, _parsed)
+SYNTAX = Tool("ansible-syntax", "Ansible reads every playbook with all its roles.", ("toolkit",), timedelta(days=7), _syntax, _parsed)
 
 _TOTAL = re.compile(
     r"^(Passed|Failed): (\d+) failure\(s\), (\d+) warning\(s\).* in (\d+) files processed of (\d+) encountered\.(.*)$", re.M
@@ -85,5 +85,5 @@ def _but(left_out: list[str]) -> str:
 
 
 LINT = Tool(
-    "ansible-lint", "Playbooks and roles meet the production profile of ansible-lint.", ("toolkit",), timedelta(days=30), _lint, _clean
+    "ansible-lint", "Playbooks and roles meet the production profile of ansible-lint.", ("toolkit",), timedelta(days=7), _lint, _clean
 )

@@ -43,7 +43,7 @@ def _linted(_: Place, said: Sequence[Said]) -> Judged:
     return Judged("PASS", f"ruff finds nothing in {len(files)} files, and all are formatted.", facts)
 
 
-RUFF = Tool("ruff", "The Python code passes ruff's rules and is formatted.", ("source", "toolkit"), timedelta(days=30), _ruff, _linted)
+RUFF = Tool("ruff", "The Python code passes ruff's rules and is formatted.", ("source", "toolkit"), timedelta(days=7), _ruff, _linted)
 
 _TYPED = re.compile(r"^Success: no issues found in (\d+) source files?", re.M)
 _ERRORS = re.compile(r"^Found (\d+) errors? in (\d+) files?", re.M)
@@ -69,7 +69,7 @@ def _typed(_: Place, said: Sequence[Said]) -> Judged:
     return Judged("PASS", f"mypy finds nothing in {counts['toolkit']} files of the toolkit and {counts['agent']} of the agent.", counts)
 
 
-MYPY = Tool("mypy", "The types of toolkit and agent fit, strictly.", ("source", "toolkit"), timedelta(days=30), _mypy, _typed)
+MYPY = Tool("mypy", "The types of toolkit and agent fit, strictly.", ("source", "toolkit"), timedelta(days=7), _mypy, _typed)
 
 _NOT_SOURCE = shutil.ignore_patterns("tests", "build", "*.so", "*.egg-info", "__pycache__", ".*")
 _EPOCH = {"SOURCE_DATE_EPOCH": "946684800", "PYTHONHASHSEED": "0"}
@@ -106,4 +106,4 @@ def _same(_: Place, said: Sequence[Said]) -> Judged:
     return Judged("PASS", f"Built twice at different places, the agent's wheel has the digest {digests[0][:12]} both times.", facts)
 
 
-BUILD = Tool("build-reproduces", "The agent's wheel is the same whenever it is built.", ("source",), timedelta(days=30), _build, _same)
+BUILD = Tool("build-reproduces", "The agent's wheel is the same whenever it is built.", ("source",), timedelta(days=7), _build, _same)

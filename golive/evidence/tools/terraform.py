@@ -59,7 +59,7 @@ def _formatted(place: Place, said: Sequence[Said]) -> Judged:
 
 
 FORMAT = Tool(
-    "terraform-fmt", "The Terraform code is formatted as Terraform formats it.", ("toolkit",), timedelta(days=30), _format, _formatted
+    "terraform-fmt", "The Terraform code is formatted as Terraform formats it.", ("toolkit",), timedelta(days=7), _format, _formatted
 )
 
 
@@ -90,7 +90,7 @@ VALIDATE = Tool(
     "terraform-validate",
     "Every module and every environment of the Terraform code is valid, with the provider it names.",
     ("toolkit",),
-    timedelta(days=30),
+    timedelta(days=7),
     _validate,
     _valid,
 )
@@ -124,4 +124,4 @@ def _tested(place: Place, said: Sequence[Said]) -> Judged:
     return Judged("PASS", f"terraform test: {sum(counts.values())} passed, every module has some.", {"tests": counts})
 
 
-TEST = Tool("terraform-test", "The tests of every Terraform module pass.", ("toolkit",), timedelta(days=30), _test, _tested)
+TEST = Tool("terraform-test", "The tests of every Terraform module pass.", ("toolkit",), timedelta(days=7), _test, _tested)

@@ -115,7 +115,7 @@ async def _around(request: web.Request, handler: Answer) -> web.StreamResponse:
         except Exception:
             log.bug("request-bug", op=route.op, session=request.headers.get("X-DWCP-Session"), identity=caller)
             response = error_response(500, "internal", "The agent failed; its log says why.")
-        if response.status >= 400 and route.content:
+        if response.status >= 400 and (route.content or response.status == 403):
             log.warn("refused", op=route.op, status=response.status, session=request.headers.get("X-DWCP-Session"), identity=caller)
         if context.defects is not None and context.defects.latency and route.content:
             await context.defects.hold(time.perf_counter() - started, request.headers.get("X-Request-Start"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from dwcp_agent.errors import BadInput
 
-__all__ = ["TlsFiles", "TlsPaths", "client_context", "server_context"]
+__all__ = ["TlsFiles", "TlsPaths", "client_context", "server_context", "tell_refused"]
 
 
 class TlsPaths(Protocol):
@@ -38,6 +39,22 @@ def server_context(tls: TlsPaths) -> ssl.SSLContext:
     # No resumption: it would save little on kept connections, and every connection shows its certificate anew.
     context.num_tickets = 0
     return context
+
+
+def tell_refused(context: ssl.SSLContext, refused: Callable[[str], None]) -> None:
+    """``refused`` is told why a handshake failed that asyncio serves by ``context``: it closes such a connection without a word."""
+
+    class Telling(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                refused(error.reason or str(error))
+                raise
+
+    context.sslobject_class = Telling
 
 
 def client_context(tls: TlsPaths) -> ssl.SSLContext:

@@ -31,6 +31,11 @@ class AgentMetrics:
         self._seconds = Histogram("dwcp_request_seconds", "Time to answer.", ["op"], buckets=LATENCY_EDGES_S, registry=self.registry)
         self._transfers = Counter("dwcp_transfers", "Transfers ended, by result.", ["result"], registry=self.registry)
         self._state_puts = Counter("dwcp_state_puts", "Puts of small state that are durable.", registry=self.registry)
+        self._handshakes = Counter(
+            "dwcp_handshakes_refused", "Connections that showed no certificate of the CA, or no TLS 1.3.", ["port"], registry=self.registry
+        )
+        for port in ("control", "data"):
+            self._handshakes.labels(port)
         self._bytes = Counter("dwcp_bytes", "Content bytes moved.", ["direction"], registry=self.registry)
         self._in = self._bytes.labels("in")
         self._out = self._bytes.labels("out")
@@ -50,6 +55,10 @@ class AgentMetrics:
     def stream_refused(self, reason: str, code: int) -> None:
         """A data stream that ended with an ERROR, whether or not a transfer had begun."""
         self._requests.labels("stream", str(code)).inc()
+
+    def handshake_refused(self, port: str) -> None:
+        """A connection to ``control`` or ``data`` that did not get past TLS."""
+        self._handshakes.labels(port).inc()
 
     def state_puts(self, count: int, seconds: float) -> None:
         """Puts that became durable together, ``seconds`` after the first of them had come."""

@@ -178,6 +178,7 @@ class DataServer:
             plain = self._plain.have(sock) and sock.recv(1, socket.MSG_PEEK) == MAGIC[:1]
             stream = sock if plain else self._context.wrap_socket(sock, server_side=True)
         except OSError as error:
+            self._metrics.handshake_refused("data")
             log.warn("handshake-failed", port="data", reason=getattr(error, "reason", None) or str(error))
             return
         wire = Wire(stream, self._buffers.take())
