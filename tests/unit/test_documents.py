@@ -309,7 +309,9 @@ def test_alternatives_are_those_of_the_runbooks_and_the_policy(env, good, bad) -
 
 
 def test_the_review_compares_and_calls_nothing_held_that_was_not_measured(good, bad) -> None:
-    rows = table(_text(good[0], "review"), "about", "what")
+    # Alone: a later run may or may not have come to a gate before it went back, and what it saw of this release would count.
+    alone = dataclasses.replace(good[0], records=[record for record in good[0].records if record.run == good[1].run], _runs={})
+    rows = table(_text(alone, "review"), "about", "what")
     for row in rows:
         assert (row["verdict"] == "not measured") == (row["measured"] == "no data")
     first = {row["what"]: row for row in rows if row["about"] == "first gate"}
