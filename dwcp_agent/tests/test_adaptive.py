@@ -96,7 +96,9 @@ async def test_a_transfer_by_each_profile_keeps_to_its_streams_and_levels(agent:
     sending._chooser.took = noted  # type: ignore[method-assign]
     tally: Tally = await asyncio.to_thread(sending.run)
     assert (agent.store / "load.load.host-2/image").read_bytes() == content
-    assert [(each.value, each.why) for each in log.decisions("profile")] == [(profile.name, "asked for")]
+    # Told of only when the path was looked at while it lasted, which so short a transfer need not wait for.
+    assert {(each.value, each.why) for each in log.decisions("profile")} <= {(profile.name, "asked for")}
+    assert sending._steering.profile.name == profile.name
     assert tally.streams <= profile.most_streams
     lowest, highest = profile.levels
     assert highest in seen[:20] and lowest in seen[20:]

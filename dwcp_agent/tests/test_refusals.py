@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import ssl
 from pathlib import Path
@@ -24,6 +25,7 @@ from test_control import put
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Any:
     """``said(event)`` is every line of that event, as the log has it, since the last time that was asked."""
+    caplog.set_level(logging.INFO, logger="dwcp")  # what fuzzes has silenced it
 
     def read(event: str) -> list[dict[str, Any]]:
         lines = [json.loads(log._JsonLines().format(record)) for record in caplog.records if record.name == "dwcp"]
