@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from golive.actions.port import Finding, Found, Outcome, StepContext
-from golive.environment import Environment
+from golive.environment import Environment, state_root
 from golive.errors import BadInput, GoliveError, Held, Unreachable
 from golive.fleet.model import Fleet, Host
 from golive.fleet.port import Commands, stand_in
@@ -44,16 +44,22 @@ class World:
 _open: dict[str, World] = {}
 
 
+def key_of(env: Environment) -> str:
+    """Two environments of one name, under two state roots, are two."""
+    return str(state_root() / env.name)
+
+
 def world(env: Environment, fleet: Fleet) -> World:
     """The environment's connections, kept between steps and made anew when the fleet changed (a host was replaced)."""
-    known = _open.get(env.name)
+    key = key_of(env)
+    known = _open.get(key)
     if known is not None and known.fleet == fleet:
         return known
     if known is not None:
         known.shell.close()
     hosts = stand_in(env)
     fresh = World(fleet, Shell(env, fleet) if hosts is None else hosts.shell(fleet))
-    _open[env.name] = fresh
+    _open[key] = fresh
     return fresh
 
 

@@ -86,7 +86,7 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[One]:
     host = Host(name="ops", site="ams", address="127.0.0.1", role="ops", ssh_port=server.port, host_key=server.public)
     step = action_step.Step(env, action_step.Hosts(), {}, env.state / "runs" / "run-1" / "base", fleet=Fleet(env="unit", hosts=(host,)))
     yield One(step, root, server)
-    _world._open.pop(env.name).shell.close()
+    _world._open.pop(_world.key_of(env)).shell.close()
     server.close()
 
 

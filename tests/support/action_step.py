@@ -203,7 +203,7 @@ def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step:
     workdir = env.state / "runs" / RUN / "step-1"
     workdir.mkdir(parents=True)
     made = Step(env, Hosts(), {name: FakePoint() for name in GATEWAYS}, workdir)
-    monkeypatch.setitem(_world._open, env.name, World(made.fleet, made.hosts))  # type: ignore[arg-type]
+    monkeypatch.setitem(_world._open, _world.key_of(env), World(made.fleet, made.hosts))  # type: ignore[arg-type]
 
     def traffic_of(shell: object, fleet: Fleet, *, run: str, token: int, candidate_slot: Any) -> FakeTraffic:
         return FakeTraffic([], run=run, token=token, candidate_slot=candidate_slot, points=made.points)
@@ -215,7 +215,7 @@ def step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step:
 def use_fleet(step: Step, monkeypatch: pytest.MonkeyPatch, changed: Fleet) -> None:
     """The step's fleet is ``changed``."""
     step.fleet = changed
-    monkeypatch.setitem(_world._open, step.env.name, World(changed, step.hosts))  # type: ignore[arg-type]
+    monkeypatch.setitem(_world._open, _world.key_of(step.env), World(changed, step.hosts))  # type: ignore[arg-type]
 
 
 def named(name: str) -> Action:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import os
 import pty
+import select
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from golive import environment
-from golive.environment import Environment
+from golive.environment import ROOT, Environment
 from golive.verbs._watch import Watch, watched
 from golive.verbs.status import status
 from tests.support.board_world import START, BoardWorld
@@ -91,26 +94,39 @@ def test_on_a_terminal_it_draws_a_panel_and_ctrl_c_ends_it_well(world: BoardWorl
     world.start()
     world.stage("canary")
     controller, terminal = pty.openpty()
-    child = os.fork()
-    if child == 0:
-        with os.fdopen(terminal, "w") as out:
-            watched(env, out, every_s=0.01)
-        os._exit(42)
+    words = [sys.executable, "-c", _WATCHING]
+    told = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    child = subprocess.Popen(words, stdin=terminal, stdout=terminal, stderr=terminal, env=told)
     os.close(terminal)
-    seen = _until_gone(controller, lambda so_far: b"canary" in so_far, child)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42 and b"go-live lab" in seen
+    try:
+        seen = _until_gone(controller, b"canary", child)
+        assert child.wait(10) == 42 and b"go-live lab" in seen
+    finally:
+        child.kill()
+        child.wait()
+        os.close(controller)
 
 
-def _until_gone(controller: int, enough: Callable[[bytes], bool], child: int) -> bytes:
-    """Everything that the terminal was told; Ctrl-C once it is ``enough``."""
+_WATCHING = """
+import sys
+from golive import environment
+from golive.verbs._watch import watched
+watched(environment.load("lab"), sys.stdout, every_s=0.01)
+sys.exit(42)
+"""
+
+
+def _until_gone(controller: int, enough: bytes, child: subprocess.Popen[bytes]) -> bytes:
+    """Everything that the terminal was told; Ctrl-C once ``enough`` is in it. Raises AssertionError when it says nothing any more."""
     seen, told = b"", False
     while True:
+        assert select.select([controller], [], [], 60)[0], seen[-2000:]
         try:
             seen += os.read(controller, 4096)
         except OSError:  # the other end is closed
             return seen
-        if not told and enough(seen):
-            os.kill(child, signal.SIGINT)
+        if not told and enough in seen:
+            child.send_signal(signal.SIGINT)
             told = True
 
 
