@@ -15,12 +15,13 @@ import pytest
 import yaml
 
 from golive import engine, environment
-from golive.errors import BadInput, GoliveError, Refused
+from golive.errors import BadInput, GoliveError, Refused, Unprepared
 from golive.evidence import checklist, record, release_subject, store_here
 from golive.evidence.checklist import Checklist, Item
 from golive.evidence.sealing import key_made
 from golive.releases import Release, signing
 from golive.releases.model import MANIFEST, SIGNATURE, canonical, id_of, read_release
+from golive.verbs import preflight
 from golive.verbs.attest import attest
 from golive.verbs.evidence import export, take, verify
 from golive.verbs.explain import explain
@@ -217,6 +218,21 @@ def test_evidence_verify_passes_and_fails_on_a_planted_change(world: World, tmp_
     archive.write_bytes(changed[: len(changed) // 2])
     with pytest.raises(BadInput, match="cannot be read as evidence"):
         verify(world.env, file=str(archive))
+
+
+def test_preflight_tells_before_a_run_that_nobodys_evidence_counts(world: World) -> None:
+    env = world.env.model_copy(
+        update={
+            "settings": world.env.settings.model_copy(update={"kind": "static", "policy": "prod"}),
+            "policy": {"readiness": {"golive": "require"}},
+        }
+    )
+    with pytest.raises(Unprepared, match="pin there whose evidence counts"):
+        preflight._evidence(env)
+    preflight._evidence(env.model_copy(update={"policy": {"readiness": {"golive": "note"}}}))
+    (env.inventory_dir / "evidence_keys.yaml").write_text(yaml.safe_dump({"keys": [{"key": "f" * 63, "whose": "short"}]}))
+    with pytest.raises(BadInput, match="64 hex digits"):
+        preflight._evidence(env)
 
 
 def test_a_chain_put_back_to_an_earlier_end_is_known_by_what_a_run_saw(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
