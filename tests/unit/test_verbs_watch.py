@@ -108,7 +108,8 @@ def test_on_a_terminal_it_draws_a_panel_and_ctrl_c_ends_it_well(world: BoardWorl
 
 
 _WATCHING = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by whoever was begun in the background, as all of theirs
 from golive import environment
 from golive.verbs._watch import watched
 watched(environment.load("lab"), sys.stdout, every_s=0.01)
