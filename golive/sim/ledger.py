@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ class Ledger:
     _offset: int = 0
     _identity: int = 0
     _changes: int = -1
+    _reading: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def write(self, at: float, do: str, **data: Any) -> None:
         """One more event."""
@@ -64,7 +66,11 @@ class Ledger:
         self.read()
 
     def read(self) -> Ledger:
-        """Everything that is there by now is taken in."""
+        """Everything that is there by now is taken in; by one thread at a time, or another would go on without what this one takes."""
+        with self._reading:
+            return self._read()
+
+    def _read(self) -> Ledger:
         changes = self.clock.changes
         if changes == self._changes:
             return self
