@@ -33,7 +33,21 @@ _SIMULATED = {
         "pause",
         "provision",
     ),
-    *("attest", "explain", "readiness", "reject", "report", "resume", "rollback", "skip", "status", "waive"),
+    *(
+        "attest",
+        "evidence_export",
+        "evidence_take",
+        "evidence_verify",
+        "explain",
+        "readiness",
+        "reject",
+        "report",
+        "resume",
+        "rollback",
+        "skip",
+        "status",
+        "waive",
+    ),
 }
 """Verbs that simulated hosts can do."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from invoke.context import Context
 from invoke.tasks import task
 
-from golive import environment
 from golive.commands.ending import COMMON, finish, lazily
 from golive.verbs.result import Result
 
@@ -83,34 +81,21 @@ def attest(
 def verify(_: Context, env: str = "", file: str = "", key: str = "", json: bool = False, debug: bool = False) -> None:
     """Find any edit, gap or missing output of evidence; exit 0 only when all of it is as it was signed."""
 
-    def work() -> Result:
-        from golive.verbs import evidence as verb
+    def alone() -> Result:
+        from golive.verbs import evidence_verify as verb
 
-        return verb.verify(environment.load(env) if env else None, file=file, key=key)
+        return verb.evidence_verify(None, file=file, key=key)
 
-    finish(work, as_json=json, debug=debug)
+    finish(lazily("evidence_verify", env, file=file, key=key) if env else alone, as_json=json, debug=debug)
 
 
 @task(help={"out": "the file to write", **_ENV, **COMMON})
 def export(_: Context, env: str = "", out: str = "", json: bool = False, debug: bool = False) -> None:
     """Write all evidence, the checklist and the decision into one file that can be checked anywhere."""
-    finish(_evidence("export", env, out=out or f"evidence-{env}.tar.gz"), as_json=json, debug=debug)
+    finish(lazily("evidence_export", env, out=out), as_json=json, debug=debug)
 
 
 @task(help={"file": "an archive that another controller exported", **_ENV, **COMMON})
 def take(_: Context, env: str = "", file: str = "", json: bool = False, debug: bool = False) -> None:
     """Add the evidence of another controller, whose key the environment pins."""
-    finish(_evidence("take", env, file=file), as_json=json, debug=debug)
-
-
-def _evidence(verb: str, env: str, **options: str) -> Callable[[], Result]:
-    def work() -> Result:
-        from golive.errors import BadInput
-        from golive.verbs import evidence
-
-        if not env:
-            raise BadInput(f"Say which environment: --env with one of {', '.join(environment.known())}.")
-        result: Result = getattr(evidence, verb)(environment.load(env), **options)
-        return result
-
-    return work
+    finish(lazily("evidence_take", env, file=file), as_json=json, debug=debug)

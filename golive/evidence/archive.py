@@ -11,7 +11,7 @@ from pathlib import Path
 
 from golive.errors import BadInput
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["archive_at", "packed", "unpacked"]
 
 _FILES = re.compile(r"(statements/[0-9a-f]{64}\.json|(outputs|heads)/[0-9a-f]{64}|README\.txt|readiness\.json|checklist\.yaml|keys\.txt)")
 _LARGEST = 4 * 1024**3
@@ -26,6 +26,16 @@ keys.txt     the keys that counted where this was packed; ask their owners wheth
 `./inv evidence.verify --file FILE --key HEX` checks all of it, on any machine and without a network.
 Any in-toto tool reads the envelopes; a signature is over "DSSEv1 LEN TYPE LEN PAYLOAD".
 """
+
+
+def archive_at(file: str) -> Path:
+    """The archive called ``file``. Raises BadInput when none is named or there."""
+    if not file:
+        raise BadInput("Name the archive: --file with what `./inv evidence.export` wrote.")
+    path = Path(file)
+    if not path.is_file():
+        raise BadInput(f"{file} does not exist.")
+    return path
 
 
 def packed(store: Path, target: Path, beside: Mapping[str, bytes]) -> int:

@@ -23,7 +23,9 @@ from golive.releases import Release, signing
 from golive.releases.model import MANIFEST, SIGNATURE, canonical, id_of, read_release
 from golive.verbs import preflight
 from golive.verbs.attest import attest
-from golive.verbs.evidence import export, take, verify
+from golive.verbs.evidence_export import evidence_export
+from golive.verbs.evidence_take import evidence_take
+from golive.verbs.evidence_verify import evidence_verify
 from golive.verbs.explain import explain
 from golive.verbs.readiness import readiness
 from releases_standin import lab, ssh_key
@@ -206,18 +208,18 @@ def test_explain_names_the_evidence_and_how_to_repeat_it(world: World) -> None:
 def test_evidence_verify_passes_and_fails_on_a_planted_change(world: World, tmp_path: Path) -> None:
     go(world)
     archive = tmp_path / "evidence.tar.gz"
-    export(world.env, out=str(archive))
-    assert verify(world.env).exit_code == 0 and verify(world.env, file=str(archive)).exit_code == 0
+    evidence_export(world.env, out=str(archive))
+    assert evidence_verify(world.env).exit_code == 0 and evidence_verify(world.env, file=str(archive)).exit_code == 0
     path = next((store_here().root / "outputs").iterdir())
     path.write_bytes(b"planted")
-    found = verify(world.env)
+    found = evidence_verify(world.env)
     assert found.exit_code == 4 and "was changed" in found.text
     with pytest.raises(Refused, match="not exported"):
-        export(world.env, out=str(tmp_path / "other.tar.gz"))
+        evidence_export(world.env, out=str(tmp_path / "other.tar.gz"))
     changed = archive.read_bytes()
     archive.write_bytes(changed[: len(changed) // 2])
     with pytest.raises(BadInput, match="cannot be read as evidence"):
-        verify(world.env, file=str(archive))
+        evidence_verify(world.env, file=str(archive))
 
 
 def test_preflight_tells_before_a_run_that_nobodys_evidence_counts(world: World) -> None:
@@ -243,24 +245,24 @@ def test_a_chain_put_back_to_an_earlier_end_is_known_by_what_a_run_saw(world: Wo
     records = [SimpleNamespace(kind="readiness", run="r1", data={"heads": {head.name: seen}})]
     monkeypatch.setattr(engine, "has_journal", lambda env: True)
     monkeypatch.setattr(engine, "open_journal", lambda env: SimpleNamespace(read=lambda: records))
-    assert verify(world.env).exit_code == 0
+    assert evidence_verify(world.env).exit_code == 0
     last = root / "statements" / f"{seen}.json"
     before = json.loads(base64.b64decode(json.loads(last.read_bytes())["payload"]))["predicate"]["previous"]
     last.unlink()
     head.write_text(f"{before}\n")
-    found = verify(world.env)
+    found = evidence_verify(world.env)
     assert found.exit_code == 4 and "run r1 saw statement" in found.text
 
 
 def test_evidence_of_a_controller_that_is_not_pinned_is_not_taken(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go(world)
     archive = tmp_path / "evidence.tar.gz"
-    export(world.env, out=str(archive))
+    evidence_export(world.env, out=str(archive))
     public = key_made(store_here().key_path).public
     monkeypatch.setenv("GOLIVE_STATE", str(tmp_path / "elsewhere"))
     with pytest.raises(Refused, match="nothing by a key"):
-        take(world.env, file=str(archive))
+        evidence_take(world.env, file=str(archive))
     pinned = world.env.inventory_dir / "evidence_keys.yaml"
     pinned.write_text(yaml.safe_dump({"keys": [{"key": public, "whose": "the other"}]}))
-    assert take(world.env, file=str(archive)).data["taken"] == 2
-    assert verify(world.env).exit_code == 0
+    assert evidence_take(world.env, file=str(archive)).data["taken"] == 2
+    assert evidence_verify(world.env).exit_code == 0
