@@ -16,8 +16,11 @@ from golive.releases import Release
 __all__ = ["collected"]
 
 
-def collected(env: Environment, release: Release | None, wanted: Sequence[tuple[Item, Proof]]) -> list[str]:
-    """Makes evidence for ``wanted``, and says what could not be made, one sentence each."""
+def collected(env: Environment, release: Release | None, wanted: Sequence[tuple[Item, Proof]], verified: Callable[[], object]) -> list[str]:
+    """Makes evidence for ``wanted``, and says what could not be made, one sentence each.
+
+    ``verified`` checks the hosts and keeps what it saw.
+    """
     told: list[str] = []
 
     def tried(what: str, work: Callable[[], Any]) -> None:
@@ -40,9 +43,7 @@ def collected(env: Environment, release: Release | None, wanted: Sequence[tuple[
     if those((Run, Rollback)):
         tried("runs in the journal", lambda: runs.recorded(env, release))
     if those(Verify) and not env.is_sim and _live(env) == release.id:
-        from golive.verbs.verify import verify  # a verb that makes evidence by itself
-
-        tried("checks of the hosts", lambda: verify(env, quiet=True))
+        tried("checks of the hosts", verified)
     if (questions := those(Query)) and not env.is_sim and engine.has_journal(env):
         tried(f"questions of {len(questions)} items to Prometheus", lambda: hosts.asked(env, release, questions))
     return told

@@ -72,6 +72,7 @@ def _kept(
             "run": state.run,
             "outcome": state.outcome if not wrong else "not known: its journal does not verify",
             "asked_outcome": outcome,
+            "wrong": wrong,
             "steps": steps,
             "seconds": {name: step.seconds for name, step in state.steps.items()},
             "rollback": state.rollback,

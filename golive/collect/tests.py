@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from golive.environment import ROOT
-from golive.evidence import Kept, Subject, agent_source, record, toolkit_source
+from golive.evidence import Kept, Subject, agent_source, record, toolkit_source, unchanged
 from golive.evidence.checklist import Item, Tests
 from golive.evidence.judging import VALID
 from golive.evidence.statement import canonical
@@ -46,12 +46,19 @@ def recorded(items: Iterable[Item], root: Path = ROOT) -> list[Kept]:
     asked = {id_: pair for id_, pair in asked.items() if pair[1]}
     if not asked:
         return []
-    started = datetime.now(UTC)
+    started, agent, toolkit = datetime.now(UTC), agent_source(root), toolkit_source(root)
+    files = {name: digest for _, tests in asked.values() for name, digest in _files(tests, root)}
     found: dict[str, list[Case]] = defaultdict(list)
     for case in ran(sorted({test for _, tests in asked.values() for test in tests}), root):
         found[case.test].append(case)
-    agent, toolkit = agent_source(root), toolkit_source(root)
+    unchanged([agent, toolkit, *(Subject.of(name, digest) for name, digest in files.items())], root)
     return [_kept(item, list(dict.fromkeys(tests)), found, started, (agent, toolkit), root) for item, tests in asked.values()]
+
+
+def _files(tests: Iterable[str], root: Path) -> list[tuple[str, str]]:
+    """The files that ``tests`` stand in, and SHA-256 of each that is there."""
+    names = sorted({test.partition("::")[0] for test in tests})
+    return [(name, hashlib.sha256((root / name).read_bytes()).hexdigest()) for name in names if (root / name).is_file()]
 
 
 def _kept(
@@ -63,11 +70,10 @@ def _kept(
     lacking = [test for test, outcome in outcomes.items() if outcome == "not run"]
     agent, toolkit = subjects
     kinds = {of_agent(test) for test in tests}
-    files = sorted({test.partition("::")[0] for test in tests})
     return record(
         check=f"tests.{item.id}",
         subjects=[subject for subject, mine in ((agent, True), (toolkit, False)) if mine in kinds],
-        inputs=[Subject.of(name, hashlib.sha256((root / name).read_bytes()).hexdigest()) for name in files if (root / name).is_file()],
+        inputs=[Subject.of(name, digest) for name, digest in _files(tests, root)],
         command="; ".join(_told(argv, directory) for argv, directory in _commands(tests, root)),
         result="UNKNOWN" if lacking else "FAIL" if wrong else "PASS",
         summary="; ".join(wrong[:5]) or f"{len(tests)} tests passed, {len(cases)} cases",

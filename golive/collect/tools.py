@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from golive.environment import ROOT
 from golive.errors import BadInput
-from golive.evidence import Kept, agent_source, record, toolkit_source
+from golive.evidence import Kept, agent_source, record, toolkit_source, unchanged
 from golive.evidence.tools import TOOLS, run
 
 __all__ = ["recorded"]
@@ -17,10 +17,12 @@ def recorded(name: str) -> Kept:
     if name not in TOOLS:
         raise BadInput(f"There is no tool {name!r} among the checklist's; known are {', '.join(sorted(TOOLS))}.")
     tool, started = TOOLS[name], datetime.now(UTC)
+    subjects = [source() for name, source in (("source", agent_source), ("toolkit", toolkit_source)) if name in tool.subject]
     outcome = run(tool, ROOT)
+    unchanged(subjects)
     return record(
         check=f"tool.{name}",
-        subjects=[source() for name, source in (("source", agent_source), ("toolkit", toolkit_source)) if name in tool.subject],
+        subjects=subjects,
         command=outcome.command,
         result=outcome.result,
         summary=outcome.summary,

@@ -113,7 +113,7 @@ def regress(
     json: bool = False,
     debug: bool = False,
 ) -> None:
-    """Measure the candidate beside the running incumbent, turn by turn; exit 4 when it is worse than policies/regress.yaml allows."""
+    """Measure the candidate beside the running incumbent, turn by turn; exit 0 only when every row of policies/regress.yaml passes."""
     options: dict[str, Any] = {"local": local, "long": long, "pairs": pairs, "only": only, "report": report}
     finish(lazily("regress", env, release=release or None, **options), as_json=json, debug=debug)
 
@@ -130,5 +130,5 @@ def regress(
 def validate(
     _: Context, suite: str = "", env: str = "lab", local: bool = False, long: bool = False, json: bool = False, debug: bool = False
 ) -> None:
-    """Measure each component against its bar, the parts together, and the whole between hosts; exit 4 when a row fails."""
+    """Measure each component against its bar, the parts together, and the whole between hosts; exit 0 only when every row passes."""
     finish(lazily("validate", env, suite=suite, local=local, long=long), as_json=json, debug=debug)

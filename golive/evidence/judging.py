@@ -291,6 +291,8 @@ def _asked(facts: Row, proof: c.Query) -> tuple[State, str]:
 
 def _steps(facts: Row, asked: Sequence[str] | str) -> tuple[State, str]:
     steps, outcome = facts.get("steps"), facts.get("outcome")
+    if facts.get("wrong") != []:
+        return "FAIL", f"the journal of run {facts.get('run')} is not as it was written"
     if isinstance(asked, str):
         asked = []
         if outcome != facts.get("asked_outcome"):

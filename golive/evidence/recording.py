@@ -5,18 +5,19 @@ from __future__ import annotations
 import getpass
 import hashlib
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 from golive.environment import evidence_root
+from golive.errors import GoliveError
 from golive.evidence.sealing import key_made
 from golive.evidence.statement import Check, Collector, Output, Result, Statement, Subject
 from golive.evidence.store import Kept, Store
 from golive.evidence.subjects import toolkit_source
 
-__all__ = ["record", "store_here"]
+__all__ = ["record", "store_here", "unkept"]
 
 
 def store_here() -> Store:
@@ -79,6 +80,18 @@ def record(
         return Statement(subject=list(subjects), predicate=predicate)
 
     return store.added(key, output, made)
+
+
+def unkept(work: Callable[[], object]) -> str:
+    """Does ``work``, which keeps evidence of what was measured; why it could not, as words to add to the result, else nothing.
+
+    What took an hour is told whether or not it can be kept.
+    """
+    try:
+        work()
+    except GoliveError as error:
+        return f"\nNot kept as evidence: {error.message}"
+    return ""
 
 
 @cache

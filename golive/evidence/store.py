@@ -220,6 +220,8 @@ def _gaps(chain: Sequence[Kept], head: str | None) -> list[str]:
     last = chain[-1].digest
     if head is None:
         wrong.append(f"the head of key {chain[0].key[:12]} is missing, so nobody knows whether its newest statements are there")
+    elif head in {kept.digest for kept in chain} and head != last:
+        wrong.append(f"statements of key {chain[0].key[:12]} go on behind its head: `evidence.take` was ended in the middle; do it again")
     elif head != last and not wrong:
         wrong.append(f"the newest statement of key {chain[0].key[:12]} ({head[:12]}) is missing")
     return wrong

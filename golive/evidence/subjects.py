@@ -7,12 +7,22 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from golive.environment import ROOT, Environment
-from golive.errors import GoliveError
+from golive.errors import GoliveError, Refused
 from golive.evidence.statement import Subject
 from golive.releases.model import Release
 from golive.releases.source import worktree_digest
 
-__all__ = ["AGENT", "TOOLKIT", "Current", "agent_source", "host_subject", "release_subject", "runbook_subject", "toolkit_source"]
+__all__ = [
+    "AGENT",
+    "TOOLKIT",
+    "Current",
+    "agent_source",
+    "host_subject",
+    "release_subject",
+    "runbook_subject",
+    "toolkit_source",
+    "unchanged",
+]
 
 AGENT, TOOLKIT = "agent-source", "toolkit"
 _TOOLKIT = ("golive", "roles", "playbooks", "library", "terraform", "runbooks", "tests/verify", "tasks.py", "inv", "ansible.cfg")
@@ -52,6 +62,22 @@ def _files(root: Path) -> Iterable[Path]:
         path = root / name
         found = [path] if path.is_file() else sorted(path.rglob("*"))
         yield from (p for p in found if p.is_file() and not _MADE.intersection(p.parts) and p.suffix != ".pyc" and p.name not in _NOT_IT)
+
+
+def unchanged(subjects: Iterable[Subject], root: Path = ROOT) -> None:
+    """Returns when sources and files are still what ``subjects`` say, which were taken before something was measured.
+
+    Raises Refused: what was measured is neither what stood there before nor what stands there now.
+    """
+    for subject in subjects:
+        now: str | None = subject.sha256
+        if subject.name in (AGENT, TOOLKIT):
+            now = (agent_source(root) if subject.name == AGENT else toolkit_source(root)).sha256
+        elif ":" not in subject.name:
+            path = root / subject.name
+            now = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        if now != subject.sha256:
+            raise Refused(f"{subject.name} was changed while it was measured, so nothing was shown of it; measure again.")
 
 
 class Current:

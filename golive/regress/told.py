@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["HEAD", "cells", "counts", "document", "in_words", "markdown", "on_terminal"]
+__all__ = ["HEAD", "cells", "counts", "document", "in_words", "markdown", "on_terminal", "passed"]
 
 Row = Mapping[str, Any]
 HEAD = ("metric", "incumbent", "candidate", "change", "allowed", "verdict")
@@ -33,6 +33,11 @@ def counts(rows: Sequence[Row]) -> dict[str, int]:
     """How many rows of each verdict."""
     found = Counter(str(row["verdict"]) for row in rows)
     return {verdict: found[verdict] for verdict in ("PASS", "FAIL", "UNKNOWN")}
+
+
+def passed(rows: Sequence[Row]) -> bool:
+    """Whether there are rows and each passes: one that is not decided, or says nothing, is no pass."""
+    return bool(rows) and all(row["verdict"] == "PASS" for row in rows)
 
 
 def cells(row: Row) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from golive.environment import ROOT, state_root
 from golive.errors import BadInput, Unprepared
-from golive.evidence import Subject, agent_source, record
+from golive.evidence import Subject, agent_source, record, unchanged, unkept
 from golive.evidence.judging import VALID
 from golive.verbs.result import Result
 
@@ -35,6 +35,7 @@ def bench(name: str) -> Result:
     if shutil.which("gcc") is None:
         raise Unprepared("The benchmark is compiled here and gcc is missing; on Debian, as root: apt-get install gcc libc6-dev.")
     environment, started = {**os.environ, "PYTHONPATH": str(_peers())}, datetime.now(UTC)
+    of = (agent_source(), Subject.of(BENCHES[name], hashlib.sha256((ROOT / BENCHES[name]).read_bytes()).hexdigest()))
     done = subprocess.run(
         [sys.executable, str(ROOT / BENCHES[name])],
         env=environment,
@@ -48,21 +49,22 @@ def bench(name: str) -> Result:
     if done.returncode:
         raise RuntimeError(f"{BENCHES[name]} ended with {done.returncode}")
     result: dict[str, Any] = json.loads(done.stdout)
-    _recorded(name, result, done.stdout.encode(), started)
+    why = unkept(lambda: _recorded(name, result, done.stdout.encode(), started, of))
     missed = [row["case"] for row in result["rows"] if not row["ok"]]
     asked = [row for row in result["rows"] if any(row[kind] is not None for kind in ("bar", "least", "most"))]
     met = f"{len(asked) - len(missed)} of {len(asked)} bars met" if asked else f"{len(result['rows'])} rows, none with a bar"
     text = f"{met}; docs/results/{name}.json"
-    return Result(result, text + "".join(f"\nmissed: {case}" for case in missed))
+    return Result(result, text + "".join(f"\nmissed: {case}" for case in missed) + why)
 
 
-def _recorded(name: str, result: dict[str, Any], output: bytes, started: datetime) -> None:
-    """The measurement as evidence: of these sources, by this program."""
+def _recorded(name: str, result: dict[str, Any], output: bytes, started: datetime, of: tuple[Subject, Subject]) -> None:
+    """The measurement as evidence: of sources and by a program that were the same before and after."""
+    unchanged(of)
     missed = [row["id"] for row in result["rows"] if not row["ok"]]
     record(
         check=f"bench.{name}",
-        subjects=[agent_source()],
-        inputs=[Subject.of(BENCHES[name], hashlib.sha256((ROOT / BENCHES[name]).read_bytes()).hexdigest())],
+        subjects=of[:1],
+        inputs=of[1:],
         command=f"./inv bench {name}",
         result="FAIL" if missed else "PASS",
         summary=f"{len(result['rows'])} rows, {len(missed)} below their bars{': ' if missed else ''}{', '.join(missed[:5])}",

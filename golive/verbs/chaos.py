@@ -16,9 +16,10 @@ from golive.chaos import rounds
 from golive.chaos.rounds import Plan, Row
 from golive.environment import Environment
 from golive.errors import BadInput
-from golive.evidence import record, toolkit_source
+from golive.evidence import Subject, record, toolkit_source, unchanged, unkept
 from golive.evidence.judging import VALID
 from golive.verbs._chaos_lab import lab_rounds_of
+from golive.verbs._place import writable
 from golive.verbs.result import Result
 
 __all__ = ["chaos"]
@@ -51,13 +52,21 @@ def chaos(
         raise BadInput(
             f"Faults are for simulated hosts (./inv chaos --env lab --hosts sim:200) and for the lab's, not for the hosts of {env.name}."
         )
+    writable("--keep", keep)
     if count < 1:
         raise BadInput(f"--rounds must be at least 1, not {count}.")
-    kind, started = "rehearsal" if rehearsal else "records" if every_record else "sim", datetime.now(UTC)
-    if not env.is_sim:
+    started, toolkit = datetime.now(UTC), toolkit_source()
+    asked = "--rehearsal" if rehearsal else "--every-record" if every_record and env.is_sim else f"--rounds {count}"
+    if env.is_sim:
+        kind = "rehearsal" if rehearsal else "records" if every_record else "sim"
+        result = _on_simulated(env, seed, count, every_record, rehearsal, keep, quiet)
+    else:
+        kind, asked = ("lab-records", f"{asked} --every-record") if every_record else ("lab", asked)
         played = lab_rounds_of(env, seed, count, every_record=every_record, rehearsal=rehearsal)
-        return _recorded("lab-records" if every_record else "lab", _played(env, seed, played, keep, quiet), env, started)
-    return _recorded(kind, _on_simulated(env, seed, count, every_record, rehearsal, keep, quiet), env, started)
+        result = _played(env, seed, played, keep, quiet)
+    command = f"./inv chaos --env {env.name} --seed {seed} {asked}"
+    why = unkept(lambda: _recorded(kind, result, command, toolkit, started))
+    return Result(result.data, result.text + why, result.exit_code)
 
 
 def _on_simulated(env: Environment, seed: int, count: int, every_record: bool, rehearsal: bool, keep: str, quiet: bool) -> Result:
@@ -72,13 +81,14 @@ def _on_simulated(env: Environment, seed: int, count: int, every_record: bool, r
         return _played(env, seed, played, keep, quiet)
 
 
-def _recorded(kind: str, result: Result, env: Environment, started: datetime) -> Result:
-    """The rounds as evidence of the toolkit, once all that were asked for were played."""
+def _recorded(kind: str, result: Result, command: str, toolkit: Subject, started: datetime) -> None:
+    """The rounds as evidence of the toolkit, once all that were asked for were played by the same one."""
+    unchanged([toolkit])
     rows = result.data.get("rows", [])
     record(
         check=f"chaos.{kind}",
-        subjects=[toolkit_source()],
-        command=f"./inv chaos --env {env.name} --seed {result.data.get('seed')} ({kind})",
+        subjects=[toolkit],
+        command=command,
         result="PASS" if rows and result.exit_code == 0 else "FAIL",
         summary=result.text,
         facts={**result.data},
@@ -86,7 +96,6 @@ def _recorded(kind: str, result: Result, env: Environment, started: datetime) ->
         started=started,
         valid_for=VALID["chaos"],
     )
-    return result
 
 
 def _played(env: Environment, seed: int, played: Iterable[Row], keep: str, quiet: bool) -> Result:

@@ -19,6 +19,7 @@ from golive.evidence.standing import Standing, standing
 from golive.releases import Release
 from golive.runbook import load
 from golive.verbs.result import Result
+from golive.verbs.verify import verify
 
 __all__ = ["readiness", "where"]
 
@@ -43,7 +44,7 @@ def readiness(env: Environment, *, release: str = "", only: str = "", again: boo
 
         wanted = [(item, proof) for item in chosen for proof in (item.proofs if again else at.judge.lacking(item))]
         if wanted:
-            troubles = collected(env, at.release, wanted)
+            troubles = collected(env, at.release, wanted, lambda: verify(env, quiet=True))
             at = where(env, release)
     data = _data(env, at, now, troubles)
     _kept_for_views(env, data)

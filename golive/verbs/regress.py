@@ -13,14 +13,16 @@ from pathlib import Path
 from golive import engine, releases
 from golive.environment import Environment
 from golive.errors import BadInput
+from golive.evidence import unkept
 from golive.regress.fleet import beside
 from golive.regress.ground import Ground
 from golive.regress.kept import keep
 from golive.regress.loopback import loopback
 from golive.regress.measures import Extent, compared
-from golive.regress.told import document, in_words, markdown
+from golive.regress.told import document, in_words, markdown, passed
 from golive.regress.tolerances import read_policy
 from golive.releases import Release
+from golive.verbs._place import writable
 from golive.verbs.golive import _ids
 from golive.verbs.result import Result
 
@@ -40,7 +42,7 @@ def regress(
     report: str = "",
     quiet: bool = False,
 ) -> Result:
-    """Measures ``release`` (the environment's own by default) beside what it would replace; exit code 4 when a row fails.
+    """Measures ``release`` (the environment's own by default) beside what it would replace; exit code 0 only when every row passes, else 4.
 
     Args:
         env: whose hosts, and whose releases.
@@ -56,6 +58,7 @@ def regress(
         Occupied: a process works on the environment, or took it over meanwhile.
         BadInput, Unprepared, Held: it cannot be measured there as it is; the message says what to type first.
     """
+    writable("--report", report)
     policy, started = read_policy(), datetime.now(UTC)
     extent = _extent(policy.pairs, pairs, long)
     candidate, incumbent = pair_of(env, release)
@@ -71,15 +74,15 @@ def regress(
     ]
     roles = {"candidate": candidate.id, "incumbent": incumbent.id}
     told = document(" ".join(words), started, rows, where, env=env.name, **roles, notes=notes)
-    if not only:
-        keep("regress", None if local else env.name, candidate, [incumbent], told, started)
+    place_of = None if local else env.name
+    why = "" if only else unkept(lambda: keep("regress", place_of, candidate, [incumbent], told, started))
     title = f"{candidate.id} beside {incumbent.id}: {where}"
     if report:
         lines = [f"# {title}", "", f"{told['command']}, {told['started']}, {told['machine']}", "", markdown(rows), "", *notes]
         Path(report).write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = told["counts"]
     said = f"{found['PASS']} rows pass, {found['FAIL']} fail, {found['UNKNOWN']} are not decided. {' '.join(f'{note}.' for note in notes)}"
-    return Result(told, f"{in_words(rows, title)}\n{said}", 4 if found["FAIL"] else 0)
+    return Result(told, f"{in_words(rows, title)}\n{said}{why}", 0 if passed(rows) else 4)
 
 
 def _extent(of_policy: int, pairs: str, long: bool) -> Extent:

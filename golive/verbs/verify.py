@@ -9,6 +9,7 @@ from golive import engine
 from golive.collect import hosts
 from golive.environment import ROOT, Environment
 from golive.errors import Unprepared
+from golive.evidence import unkept
 from golive.fleet.inventory import read_fleet
 from golive.fleet.ssh_config import write_ssh_config
 from golive.verbs._checks import run_checks
@@ -39,9 +40,9 @@ def verify(env: Environment, *, quiet: bool = False) -> Result:
     checks = run_checks(ROOT / "tests/verify", variable="GOLIVE_VERIFY", told=told, work=work)
     if not quiet:
         sys.stderr.write(checks.output)
-    hosts.verified(env, live.release, checks, started)
+    why = unkept(lambda: hosts.verified(env, live.release, checks, started))
     data = {"schema": 1, "env": env.name, "release": live.release, "ok": checks.ok, "checks": checks.ran, "failed": checks.failed}
     text = f"verify {env.name}: {checks.ran} checks of {live.release}, {len(checks.failed)} not passed" + "".join(
         f"\n  {f['check']}: {f['why']}" for f in checks.failed
     )
-    return Result(data, text, 0 if checks.ok else 4)
+    return Result(data, text + why, 0 if checks.ok else 4)

@@ -174,11 +174,18 @@ def test_a_query_without_an_answer_is_unknown_and_never_zero(value: float | None
 
 def test_steps_of_a_run_have_to_have_passed_in_it() -> None:
     one = item("[{run: [canary/watch-10]}]")
-    facts = {"run": "r", "outcome": "succeeded", "asked_outcome": "succeeded"}
+    facts: dict[str, Any] = {"run": "r", "outcome": "succeeded", "asked_outcome": "succeeded", "wrong": []}
     for steps, state in (({}, "UNKNOWN"), ({"canary/watch-10": "FAIL"}, "FAIL"), ({"canary/watch-10": "PASS"}, "PASS")):
         assert judged(one, made("run", facts | {"steps": steps}, [RELEASE], env="lab")).state == state
     wrong = facts | {"outcome": "failed", "steps": {"canary/watch-10": "PASS"}}
     assert judged(item("[{run: succeeded}]"), made("run", wrong, [RELEASE], env="lab")).state == "FAIL"
+
+
+@pytest.mark.parametrize("wrong", [["record 3 was edited"], None])
+def test_steps_of_a_journal_that_does_not_verify_show_nothing(wrong: Any) -> None:
+    facts = {"run": "r", "outcome": "succeeded", "asked_outcome": "succeeded", "steps": {"canary/watch-10": "PASS"}, "wrong": wrong}
+    found = judged(item("[{run: [canary/watch-10]}]"), made("run", facts, [RELEASE], env="lab"))
+    assert found.state == "FAIL" and "not as it was written" in found.reason
 
 
 def test_a_need_that_cannot_be_read_is_refused_and_a_number_that_is_none_is_not_met() -> None:

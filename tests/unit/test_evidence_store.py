@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from golive.errors import BadInput, Refused
-from golive.evidence import Contents, Kept, Store, Subject, record, store_here
+from golive.evidence import Contents, Kept, Store, Subject, record, store_here, toolkit_source, unchanged, unkept
 from golive.evidence.archive import packed, unpacked
 from golive.evidence.sealing import key_made, opened, public_key
 from golive.evidence.statement import Statement, canonical
@@ -220,6 +220,51 @@ def test_evidence_of_another_controller_is_taken_only_forward(tmp_path: Path, mo
     assert mine.contents(keys).wrong == []
     with pytest.raises(Refused, match="further here"):
         mine.taken(Store(tmp_path / "two"), Store(tmp_path / "two").contents(keys).kept)
+
+
+def test_a_take_that_was_ended_in_the_middle_is_called_that_and_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOLIVE_STATE", str(tmp_path / "b"))
+    added()
+    theirs, keys = store_here(), [public_key(key_made(store_here().key_path).public)]
+    mine = Store(tmp_path / "a")
+    assert mine.taken(theirs, theirs.contents(keys).kept) == 1
+    added()
+    every, put = theirs.contents(keys).kept, Store._put
+
+    def dies_before_the_head(path: Path, content: bytes) -> None:
+        if path.parent.name == "heads":
+            raise KeyboardInterrupt
+        put(path, content)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Store, "_put", staticmethod(dies_before_the_head))
+        mine.taken(theirs, every)
+    assert "ended in the middle" in " ".join(mine.contents(keys).wrong)
+    assert mine.taken(theirs, every) == 0 and mine.contents(keys).wrong == []
+
+
+def test_what_was_measured_is_told_though_it_cannot_be_kept() -> None:
+    kept = added()
+    (store_here().root / "statements" / f"{kept.digest}.json").unlink()
+    assert "Not kept as evidence: The newest evidence" in unkept(added)
+    assert unkept(lambda: None) == ""
+
+
+def test_sources_that_changed_while_they_were_measured_are_no_subject(tmp_path: Path) -> None:
+    (tmp_path / "golive").mkdir()
+    (tmp_path / "golive/a.py").write_text("a = 1\n")
+    (tmp_path / "test_a.py").write_text("assert a\n")
+    before = [toolkit_source(tmp_path), Subject.of("test_a.py", hashlib.sha256(b"assert a\n").hexdigest()), A_RELEASE]
+    unchanged(before, tmp_path)
+    for name in ("golive/a.py", "test_a.py"):
+        content = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(f"{content}# more\n")
+        with pytest.raises(Refused, match="was changed while it was measured"):
+            unchanged(before, tmp_path)
+        (tmp_path / name).write_text(content)
+    (tmp_path / "test_a.py").unlink()
+    with pytest.raises(Refused, match=r"test_a\.py was changed"):
+        unchanged(before, tmp_path)
 
 
 def test_a_key_made_twice_at_once_is_one_key(tmp_path: Path) -> None:

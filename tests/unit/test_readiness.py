@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -193,6 +194,16 @@ def test_what_the_policy_never_lets_be_is_not_waived_and_not_for_longer_than_it_
         world.signed("otto", role="technical-lead", item="AMST-001", waive=True, until="60d")
     with pytest.raises(BadInput, match="shown by machines"):
         world.signed(item="AMST-001")
+
+
+def test_what_was_signed_for_another_release_counts_for_none_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(world)
+    world.signed("otto", role="technical-lead", item="AMST-001", waive=True, until="3d")
+    other = replace(world.release, digest="9" * 64)
+    monkeypatch.setattr("golive.releases.newest", lambda version: other)
+    monkeypatch.setattr("golive.releases.verify_for", lambda env, path: other)
+    states = world.decided()[2]
+    assert states == {"AMST-001": "STALE", "OPS-003": "UNKNOWN"}  # the waiver, too, was of the release that it names
 
 
 def test_explain_names_the_evidence_and_how_to_repeat_it(world: World) -> None:

@@ -13,8 +13,9 @@ import pytest
 from golive.errors import BadInput
 from golive.regress.intervals import fewest_pairs, paired, rates
 from golive.regress.rows import Criterion, Row, counted, judged
-from golive.regress.told import HEAD, counts, document, in_words, markdown
+from golive.regress.told import HEAD, counts, document, in_words, markdown, passed
 from golive.regress.tolerances import KINDS, Kind, read_policy
+from golive.verbs._place import writable
 
 POLICY = read_policy()
 # Spread of one sample, as a share of it, in the noisiest of rows that a machine shared by others gave: p99 of requests.
@@ -182,3 +183,19 @@ def test_the_table_has_the_columns_of_a_validation_summary_and_every_row_in_ever
     assert told["counts"] == counts(rows) == {"PASS": 0, "FAIL": 15, "UNKNOWN": 1} and json.loads(json.dumps(told))["schema"] == 1
     fields = {"id", "case", "unit", "peer", "samples_ours", "samples_peer", "ratio", "bar", "ok", "note", "verdict"}
     assert all(fields <= row.keys() for row in told["rows"])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "all_pass"),
+    [(["PASS", "PASS"], True), (["PASS", "UNKNOWN"], False), (["PASS", "FAIL"], False), ([], False)],
+)
+def test_a_row_that_is_not_decided_is_no_pass_and_neither_is_none(verdicts: list[str], all_pass: bool) -> None:
+    assert passed([{"verdict": verdict} for verdict in verdicts]) is all_pass
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_is_measured(tmp_path: Path) -> None:
+    writable("--report", "")
+    writable("--report", str(tmp_path / "new.md"))
+    for file in (str(tmp_path), str(tmp_path / "no" / "such.md")):
+        with pytest.raises(BadInput, match=r"--report .* cannot be written"):
+            writable("--report", file)
