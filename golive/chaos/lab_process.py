@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from golive.engine.process import carrying
 from golive.environment import MARK, ROOT
 
 __all__ = ["Command", "marked"]
@@ -88,17 +89,10 @@ class Command:
 
 def marked(env: str, program: str, proc: Path = Path("/proc")) -> list[int]:
     """Pids of the processes that a run of ``env`` started and whose command line names ``program``."""
-    wanted, found = f"{MARK}={env}/".encode(), []
-    for entry in proc.iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")[:4]
-            if not any(Path(os.fsdecode(word)).name == program for word in words):
-                continue
-            variables = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(variable.startswith(wanted) for variable in variables):
-            found.append(int(entry.name))
+    found = []
+    for pid, _ in carrying(f"{MARK}={env}/".encode(), proc):
+        with contextlib.suppress(OSError):
+            words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")[:4]
+            if any(Path(os.fsdecode(word)).name == program for word in words):
+                found.append(pid)
     return sorted(found)

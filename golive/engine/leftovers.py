@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from golive.actions.port import MARK
-from golive.engine.process import Process, started
+from golive.engine.process import Process, carrying, started
 from golive.errors import Held
 
-__all__ = ["LocalLeftovers"]
+__all__ = ["LocalLeftovers", "end_all"]
 
 _ROUNDS = 5
 """A process may start another while it is being ended; after this many looks something is starting them anew."""
@@ -36,27 +36,29 @@ class LocalLeftovers:
             if not found:
                 return ended
             ended += [f"pid {process.pid}{f' ({process.what})' if process.what else ''}" for process in found.values()]
-            self._end_all(list(found.values()))
+            end_all(list(found.values()), term_s=self._term_s, kill_s=self._kill_s)
         raise Held(
             f"Processes of run {run} keep appearing on this machine ({', '.join(ended[-3:])}); end what starts them, then try again."
         )
 
-    def _end_all(self, processes: Sequence[Process]) -> None:
-        handles = {fd: process for process in processes if (fd := _open(process)) is not None}
-        try:
-            for number, patience in ((signal.SIGTERM, self._term_s), (signal.SIGKILL, self._kill_s)):
-                for fd in handles:
-                    with contextlib.suppress(ProcessLookupError):
-                        signal.pidfd_send_signal(fd, number)
-                if _all_gone(list(handles), patience):
-                    return
-            stuck = [process for process in handles.values() if process.alive]
-            if stuck:
-                names = ", ".join(f"{process.pid} ({process.what})" for process in stuck)
-                raise Held(f"Processes left by an earlier controller do not end: {names}. End them by hand, then repeat the command.")
-        finally:
+
+def end_all(processes: Sequence[Process], *, term_s: float = 2.0, kill_s: float = 5.0) -> None:
+    """They have ended: asked first, killed when they do not within ``term_s``. Raises Held when one is there ``kill_s`` after that."""
+    handles = {fd: process for process in processes if (fd := _open(process)) is not None}
+    try:
+        for number, patience in ((signal.SIGTERM, term_s), (signal.SIGKILL, kill_s)):
             for fd in handles:
-                os.close(fd)
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(fd, number)
+            if _all_gone(list(handles), patience):
+                return
+        stuck = [process for process in handles.values() if process.alive]
+        if stuck:
+            names = ", ".join(f"{process.pid} ({process.what})" for process in stuck)
+            raise Held(f"Processes that were left behind do not end: {names}. End them by hand, then repeat the command.")
+    finally:
+        for fd in handles:
+            os.close(fd)
 
 
 def _open(process: Process) -> int | None:
@@ -87,26 +89,17 @@ def _all_gone(handles: list[int], patience_s: float) -> bool:
 
 
 def _marked(env: str, run: str, below: int) -> list[Process]:
-    wanted = f"{MARK}={env}/{run}/".encode()
     found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            variables = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        for variable in variables:
-            if variable.startswith(wanted) and variable[len(wanted) :].isdigit() and int(variable[len(wanted) :]) < below:
-                process = Process.of(int(entry.name), _command(entry))
-                if process is not None:
-                    found.append(process)
-                break
+    for pid, token in carrying(f"{MARK}={env}/{run}/".encode()):
+        process = Process.of(pid, _command(pid)) if token.isdigit() and int(token) < below else None
+        if process is not None:
+            found.append(process)
     return found
 
 
-def _command(entry: Path) -> str:
+def _command(pid: int) -> str:
+    """The name that a process gives itself, and not its words: those may hold what is nobody's business."""
     try:
-        return (entry / "comm").read_text(encoding="utf-8", errors="replace").strip()
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

@@ -6,11 +6,12 @@ import functools
 import getpass
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Process", "here", "me", "owner"]
+__all__ = ["Process", "carrying", "here", "me", "owner"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,21 @@ def started(pid: int) -> int | None:
         return None
     fields = stat.rpartition(b")")[2].split()
     return None if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
+
+
+def carrying(beginning: bytes, proc: Path = Path("/proc")) -> Iterator[tuple[int, bytes]]:
+    """Pids of the processes that were started with a variable that begins so, with the rest of that variable."""
+    for entry in proc.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        for variable in variables:
+            if variable.startswith(beginning):
+                yield int(entry.name), variable[len(beginning) :]
+                break
 
 
 @functools.cache

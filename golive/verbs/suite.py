@@ -6,18 +6,24 @@ latencies, and a machine that is busy with something else is no site to judge a 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
+from golive.engine.leftovers import end_all
+from golive.engine.process import Process, carrying
 from golive.environment import ROOT, state_root
 from golive.errors import BadInput, GoliveError
 from golive.evidence.tools import coverage
@@ -34,9 +40,14 @@ _SANITIZERS = {"valgrind": "valgrind", "aarch64-linux-gnu-gcc": "gcc-aarch64-lin
 _LINK = {"iperf3": "iperf3", "ping": "iputils-ping"}
 """The same for what looks at a WAN link beside the agent."""
 
-_PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+_PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=12", "--durations-min=5")
 _COVERED = (sys.executable, "-m", "coverage", "run", f"--rcfile={ROOT / 'pyproject.toml'}", *_PYTEST[1:])
 """The same, and what lines it runs is kept; of processes that it starts, too."""
+
+_MARK = "GOLIVE_TEST_PART"
+"""A variable by which what a part started is found, wherever it went."""
+_PATIENCE_S = 30.0
+"""What a part that is ended has to tell how far it came."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,8 @@ class Part:
     directory: Path = ROOT
     lane: Literal["first", "second", "alone"] = "first"
     variables: Mapping[str, str] = field(default_factory=dict)
+    limit_s: float = 2100.0
+    """After which it is ended, and has failed."""
     covers: bool = False
     """Whether the lines that it runs count (golive.evidence.tools.coverage)."""
 
@@ -73,7 +86,8 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
     chosen.append(Part("board", (*_PYTEST, "tests/board"), lane="alone"))
     if lab:
         # Beside others: it waits for links more than it computes, and its bounds are of bytes and not of times.
-        chosen.append(Part("faults", (*_PYTEST, "tests/datapath"), lane="second"))
+        chosen.append(Part("faults", (*_PYTEST, "-m", "not alone", "tests/datapath"), lane="second"))
+        chosen.append(Part("profiles", (*_PYTEST, "-m", "alone", "tests/datapath"), lane="alone"))
         chosen.append(
             Part(
                 "lab",
@@ -178,16 +192,52 @@ def _lane(chosen: Sequence[Part]) -> list[dict[str, Any]]:
         alone = part.lane == "alone"
         _tell(f"== {part.name}\n" if alone else f"== {part.name} begins\n")
         began = time.monotonic()
-        surroundings = {**os.environ, "PYTHONUNBUFFERED": "1", **part.variables}
-        out, err = (sys.stderr, None) if alone else (subprocess.PIPE, subprocess.STDOUT)
-        done = subprocess.run(
-            part.argv, cwd=part.directory, env=surroundings, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=False
-        )
+        with tempfile.TemporaryFile() as told:
+            rc, trouble = _ran(part, sys.stderr if alone else told)
+            told.seek(0)
+            said = "" if alone else f"== {part.name}\n{told.read().decode(errors='replace')}"
         seconds = round(time.monotonic() - began, 1)
-        said = "" if alone else f"== {part.name}\n{done.stdout.decode(errors='replace')}"
-        _tell(f"{said}== {part.name}: {'passed' if done.returncode == 0 else 'FAILED'} in {seconds:.0f} s\n")
-        rows.append({"part": part.name, "rc": done.returncode, "seconds": seconds})
+        said += "".join(f"{line}\n" for line in trouble)
+        _tell(f"{said}== {part.name}: {'passed' if rc == 0 else 'FAILED'} in {seconds:.0f} s\n")
+        rows.append({"part": part.name, "rc": rc, "seconds": seconds})
     return rows
+
+
+def _ran(part: Part, out: IO[Any]) -> tuple[int, list[str]]:
+    """Its exit status, and what else is wrong: that it took too long, or that it left processes behind, which are ended.
+
+    A part that is alone may leave some: those of a lab.
+    """
+    mark = f"{_MARK}={uuid.uuid4().hex}"
+    surroundings = {**os.environ, "PYTHONUNBUFFERED": "1", **part.variables, _MARK: mark.partition("=")[2]}
+    # To a file: what a part left behind would hold a pipe open for ever.
+    running = subprocess.Popen(part.argv, cwd=part.directory, env=surroundings, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    trouble = []
+    try:
+        rc = running.wait(part.limit_s)
+    except subprocess.TimeoutExpired:
+        rc = 124
+        trouble = [f"it was ended after {part.limit_s:.0f} s"]
+        running.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(_PATIENCE_S)
+    finally:
+        running.kill()
+        running.wait()
+    if part.lane != "alone" or rc == 124:
+        found = [process for pid, _ in carrying(mark.encode()) if (process := Process.of(pid, _words(pid))) is not None]
+        trouble += [f"left behind, and ended: process {process.pid}, {process.what}" for process in found]
+        end_all(found)
+    return rc, trouble
+
+
+def _words(pid: int) -> str:
+    """The words that a process was started with, as far as one line holds them; "" when there is none of that pid."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return b" ".join(words).decode(errors="replace").strip()[:160]
 
 
 def _tell(text: str) -> None:

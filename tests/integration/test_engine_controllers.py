@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit")]
 
-from engine_world import HOSTS, KILLED, NEW, TIMING, World, actions, back, books, environment, forked, go  # noqa: E402
+from engine_world import HOSTS, KILLED, NEW, TIMING, World, actions, back, begun, books, environment, forked, go  # noqa: E402
 from golive import engine  # noqa: E402
 from golive.engine import process  # noqa: E402
 from golive.engine.journal import SqlJournal  # noqa: E402
@@ -135,12 +135,7 @@ def test_a_run_on_a_is_seen_and_sent_back_from_b(shared: Callable[..., World]) -
         ctx.sleep(60)
 
     world.during["watch-50"] = wait
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _on_a(world, lambda: go(world, ports={"timing": QUICK}))
-        finally:
-            os._exit(0)
+    pid = begun(lambda: _on_a(world, lambda: go(world, ports={"timing": QUICK})))
     try:
         end = time.monotonic() + 60
         while not waiting.exists():

@@ -24,7 +24,7 @@ from sqlalchemy import event
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit")]
 
-from engine_world import forked  # noqa: E402
+from engine_world import begun, forked  # noqa: E402
 from golive.engine import process, requests, tables  # noqa: E402
 from golive.engine.journal import SqlJournal  # noqa: E402
 from golive.engine.lease import Lease, LeaseLost, holder  # noqa: E402
@@ -223,7 +223,7 @@ def test_of_many_processes_that_ask_at_once_one_gets_the_lease(database: Databas
             os._exit(5)
         signal.pause()
 
-    children = [_child(body) for _ in range(6)]
+    children = [begun(body) for _ in range(6)]
     refused = [os.waitstatus_to_exitcode(status) for status in _ended(children, 5)]
     assert refused == [5] * 5
     [winner] = [pid for pid in children if process.Process.of(pid) is not None]
@@ -249,7 +249,7 @@ def test_processes_that_take_turns_leave_one_unbroken_chain_with_rising_tokens(d
             written += 1
             lease.release()
 
-    children = [_child(body) for _ in range(4)]
+    children = [begun(body) for _ in range(4)]
     assert [os.waitstatus_to_exitcode(status) for status in _ended(children, 4)] == [0] * 4
     journal = SqlJournal(store, "sim", RealClock())
     told = journal.read()
@@ -269,7 +269,7 @@ def test_a_writer_killed_between_any_two_appends_leaves_whole_records_and_the_ne
                 journal.append("note", {"round": round_}, "run-1")  # noqa: B023
 
         known = SqlJournal(store, "sim", RealClock()).head().seq
-        pid = _child(body)
+        pid = begun(body)
         _until(lambda: SqlJournal(store, "sim", RealClock()).head().seq > known + 3, "nothing was written")  # noqa: B023
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -291,7 +291,7 @@ def test_a_writer_stopped_inside_its_transaction_does_not_stop_the_others_for_go
             os.kill(os.getpid(), signal.SIGSTOP)
 
     marker = f"/tmp/stopped-{os.getpid()}-{database.kind}"
-    pid = _child(body)
+    pid = begun(body)
     try:
         _until(lambda: Path(marker).exists())
         if database.kind == "sqlite":
@@ -428,7 +428,7 @@ def test_a_layout_of_the_first_version_becomes_todays_and_keeps_its_records(tmp_
 
 
 def test_many_that_open_a_new_database_at_once_all_can_use_it(database: Database) -> None:
-    children = [_child(lambda: database.store().close()) for _ in range(6)]
+    children = [begun(lambda: database.store().close()) for _ in range(6)]
     assert [os.waitstatus_to_exitcode(status) for status in _ended(children, 6)] == [0] * 6
     assert database.raw("SELECT version FROM journal_schema") == [(tables.SCHEMA,)]
 
@@ -632,20 +632,6 @@ def test_a_controller_that_owns_no_table_works_and_cannot_untie_the_records(serv
 def test_a_database_that_is_not_there_is_one_sentence(server: Postgres) -> None:
     with pytest.raises(Held, match=r'cannot be used: .*database "nope" does not exist'):
         Store(server.url.replace("/journal?", "/nope?"))
-
-
-def _child(body: Callable[[], Any]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            body()
-            os._exit(0)
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-            os._exit(99)
-    return pid
 
 
 def _ended(children: list[int], count: int) -> list[int]:

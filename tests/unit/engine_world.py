@@ -11,6 +11,7 @@ import functools
 import itertools
 import json
 import os
+import signal
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from golive.gates.verdict import Verdict
 from golive.runbook import Duration, Pace, Runbook, parse
 
 KILLED = 137
+LONGEST_S = 100.0
+"""Of a child process: less than a test may take, so that it is the child which is ended."""
 OLD, NEW = "2.9.0-aaaaaaaaaaaa", "3.0.0-bbbbbbbbbbbb"
 HOSTS = ("ams-1", "nyc-1", "sgp-1")
 
@@ -299,15 +302,23 @@ def resume(world: World, reason: str = "back") -> engine.RunState:
 
 def forked(body: Callable[[], Any]) -> int:
     """Runs ``body`` in a child process; its exit status."""
+    return os.waitstatus_to_exitcode(os.waitpid(begun(body), 0)[1])
+
+
+def begun(body: Callable[[], Any]) -> int:
+    """The pid of a child process that runs ``body`` and ends, whatever happens: it never goes on with the tests, nor stands for ever."""
     pid = os.fork()
     if pid == 0:
         try:
+            # A lock that another thread held while this was forked is never let go.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
             body()
             os._exit(0)
         except BaseException:
             traceback.print_exc()
             os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return pid
 
 
 def kill_at_records(world: World) -> None:

@@ -71,7 +71,7 @@ def test_nothing_is_changed_before_during_and_after_a_run(world):
     assert not (world.directory / "state" / "sim" / "journal.db").exists()
     came, leave = threading.Event(), threading.Event()
     world.during["watch-10"] = lambda ctx: (came.set(), leave.wait(20))
-    running = threading.Thread(target=go, args=(world,))
+    running = threading.Thread(target=go, args=(world,), daemon=True)
     running.start()
     assert came.wait(20)
     head = engine.open_journal(environment()).head()

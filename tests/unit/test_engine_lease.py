@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine_world import KILLED, forked
+from engine_world import KILLED, begun, forked
 from golive.engine.lease import Lease, LeaseLost, holder
 from golive.engine.process import Process, me
 from golive.engine.store import Store
@@ -82,10 +82,7 @@ def test_a_machine_that_booted_anew_holds_nothing(store):
 
 
 def test_a_zombie_holds_nothing(store):
-    pid = os.fork()
-    if pid == 0:
-        Lease.take(Store(store.path), "sim")
-        os._exit(0)
+    pid = begun(lambda: Lease.take(Store(store.path), "sim"))
     end = time.monotonic() + 10
     while Process.of(pid) is not None:
         assert time.monotonic() < end
@@ -95,11 +92,7 @@ def test_a_zombie_holds_nothing(store):
 
 
 def test_a_stopped_process_of_this_machine_is_alive_however_old_its_beat(store):
-    pid = os.fork()
-    if pid == 0:
-        Lease.take(Store(store.path), "sim")
-        signal.pause()
-        os._exit(0)
+    pid = begun(lambda: (Lease.take(Store(store.path), "sim"), signal.pause()))
     try:
         end = time.monotonic() + 10
         while holder(store, "sim") is None:

@@ -203,7 +203,7 @@ def test_a_rollback_by_another_process_is_taken_by_the_one_that_holds_the_run(wo
     def operator() -> None:
         asked.append(back(world, "outage"))
 
-    other = threading.Thread(target=operator)
+    other = threading.Thread(target=operator, daemon=True)
 
     def long_watch(ctx: StepContext) -> None:
         other.start()

@@ -143,7 +143,7 @@ def test_what_the_machine_ended_goes_on_by_itself_and_what_a_person_stopped_does
 def test_a_run_that_stands_paused_is_ended_by_a_signal_and_stays_paused(world):
     def first() -> None:
         def asked(ctx: Any) -> None:
-            threading.Thread(target=pause, args=(world,)).start()
+            threading.Thread(target=pause, args=(world,), daemon=True).start()
             while not engine.state(environment()).paused:
                 time.sleep(0.01)
             threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
@@ -216,7 +216,7 @@ def test_the_timer_leaves_a_living_process_alone_and_loses_a_race_quietly(verbs,
         leave.wait(20)
 
     world.during["watch-10"] = watch
-    running = threading.Thread(target=go, args=(world,))
+    running = threading.Thread(target=go, args=(world,), daemon=True)
     running.start()
     assert came.wait(20)
     result = verbs()

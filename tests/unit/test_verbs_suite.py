@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from golive.engine.process import started
 from golive.environment import ROOT
 from golive.errors import BadInput, GoliveError
 from golive.evidence.tools import coverage
@@ -54,6 +55,33 @@ def test_two_lanes_run_beside_one_another_and_what_takes_the_lab_runs_alone(tmp_
     assert ran["one"][0] < ran["two"][1] and ran["two"][0] < ran["one"][1]
     assert max(ran["one"][1], ran["two"][1]) < ran["lab"][0]
     assert ran["lab"][1] < ran["more"][0]
+
+
+def test_what_a_part_leaves_behind_is_named_and_ended_and_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    leaves = "import subprocess, sys; print(subprocess.Popen(['sleep', '300']).pid)"
+    monkeypatch.setattr("golive.verbs.suite.parts", lambda **_: [Part("unit", (sys.executable, "-c", leaves))])
+    result = suite()
+    assert (result.data["failed"], result.exit_code) == ([], 0)
+    said = capsys.readouterr().err
+    pid = int(said.splitlines()[2])
+    assert f"left behind, and ended: process {pid}, sleep 300\n== unit: passed" in said
+    assert started(pid) is None
+    assert result.data["parts"][0]["seconds"] < 60
+
+
+def test_a_part_that_takes_too_long_is_ended_and_has_failed_with_what_it_said_so_far(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    stuck = (
+        "import signal, subprocess, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "print('begun'); subprocess.Popen(['sleep', '301']); time.sleep(300)"
+    )
+    monkeypatch.setattr("golive.verbs.suite._PATIENCE_S", 0.5)
+    monkeypatch.setattr("golive.verbs.suite.parts", lambda **_: [Part("unit", (sys.executable, "-uc", stuck), limit_s=3)])
+    result = suite()
+    assert [(row["part"], row["rc"]) for row in result.data["parts"]] == [("unit", 124)]
+    assert result.exit_code == 1 and result.data["parts"][0]["seconds"] < 60
+    said = capsys.readouterr().err.splitlines()
+    assert said[2:4] == ["begun", "it was ended after 3 s"]
+    assert said[4].startswith("left behind, and ended: process") and said[4].endswith(", sleep 301")
 
 
 def test_the_lab_is_never_beside_something_else() -> None:

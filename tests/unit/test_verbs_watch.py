@@ -70,7 +70,7 @@ def test_without_a_terminal_it_prints_lines_and_ends_with_the_run(world: BoardWo
     world.start()
     world.stage("canary")
     out = io.StringIO()
-    ended = threading.Thread(target=watched, args=(env, out), kwargs={"every_s": 0.01})
+    ended = threading.Thread(target=watched, args=(env, out), kwargs={"every_s": 0.01}, daemon=True)
     ended.start()
     world.stage("half")
     world.say("run.finished", {"outcome": "succeeded"})
