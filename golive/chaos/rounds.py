@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -86,14 +87,19 @@ def drawn(seed: int, number: int) -> Plan:
     rng = random.Random(f"{seed}/{number}")
     candidate = GOOD if rng.random() < 0.6 else rng.choice(_BAD)
     fault = FAULTS[(number - 1) % len(FAULTS)] if number <= len(FAULTS) else rng.choice(FAULTS)
-    forward = [stage.name for stage in runbooks()[0].stages]
+    forward = _stages()
     if fault.early:
-        stages: list[str] = [_EARLY[1]]
+        stages: Sequence[str] = [_EARLY[1]]
     else:
         stages = forward if candidate == GOOD else [*forward[: forward.index("half")], *_BACK]
     where = fault.stage or (None if fault.name == "kill terraform" else rng.choice(stages))
     count = 1 if fault.name == "kill terraform" else rng.randint(1, 12 if fault.what == "record" else 60)
     return Plan(number, fault.name, Place(where, fault.what, count), rng.randint(1, 12), candidate, f"{seed}/{number}")
+
+
+@functools.cache
+def _stages() -> tuple[str, ...]:
+    return tuple(stage.name for stage in runbooks()[0].stages)
 
 
 @contextmanager
