@@ -23,7 +23,7 @@ import yaml
 
 from dwcp_agent.config import AgentConfig, Ports, Tls
 from dwcp_agent.release import Release
-from dwcp_agent.security.tls import client_context
+from dwcp_agent.security.rotation import following
 from dwcp_agent.service import Service
 from pki import Authority, Files
 
@@ -64,7 +64,7 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 10.0) -
 
 
 def context_of(files: Files) -> ssl.SSLContext:
-    return client_context(Tls(ca=files.ca, cert=files.cert, key=files.key))
+    return following(Tls(ca=files.ca, cert=files.cert, key=files.key))
 
 
 def sha256(content: bytes) -> str:

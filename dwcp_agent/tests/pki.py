@@ -31,13 +31,11 @@ class Files:
 class Authority:
     """Issues certificates below ``directory``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "DWCP tests CA") -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name(
-            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "DWCP tests"), x509.NameAttribute(NameOID.COMMON_NAME, "DWCP tests CA")]
-        )
+        self._name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "DWCP tests"), x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.datetime.now(datetime.UTC)
         self._cert = (
             x509.CertificateBuilder()

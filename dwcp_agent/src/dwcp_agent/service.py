@@ -25,7 +25,8 @@ from dwcp_agent.control.context import Context
 from dwcp_agent.errors import BadInput, Occupied
 from dwcp_agent.notify import notify
 from dwcp_agent.release import Release
-from dwcp_agent.security.tls import server_context, tell_refused
+from dwcp_agent.security.rotation import Rotating, serving
+from dwcp_agent.security.tls import tell_refused
 from dwcp_agent.sessions.admission import Admission
 from dwcp_agent.sessions.table import SessionTable
 from dwcp_agent.sessions.ticket import TicketIssuer
@@ -93,6 +94,7 @@ class Service:
         self._cleanup = contextlib.AsyncExitStack()
         self.context: Context
         self._data: DataServer
+        self._certificates: Rotating
         self._stop = asyncio.Event()
 
     async def start(self) -> None:
@@ -106,7 +108,7 @@ class Service:
     async def _start(self) -> None:
         config, limits = self.config, self.config.limits
         features.configure(config.features.disable)
-        tls = server_context(config.tls)
+        tls, self._certificates = serving(config.tls, self._certificates_changed)
         # Ports before the store: whoever holds the slot's ports owns the slot's partial files.
         control, data, health = (self._listen(port) for port in (self.ports.control, self.ports.data, self.ports.health))
         store = Store(config.store, self._slot, self._defects.spoil if self._defects and self._defects.corrupt else None)
@@ -206,9 +208,17 @@ class Service:
             await asyncio.sleep(_REAP_EVERY_S)
             self.context.transfers.reap(self.config.limits.stall_timeout_s)
             self.context.inbound.reap(self.config.limits.stall_timeout_s)
+            self._certificates.current()  # so that what cannot be used is told before anybody connects
             if self.context.buffers.idle_s() >= TRIM_AFTER_S:
                 freed = await asyncio.get_running_loop().run_in_executor(self.context.codec, self.context.buffers.trim)
                 log.event("trimmed", bytes=freed)
+
+    def _certificates_changed(self, result: str, why: str) -> None:
+        self.context.metrics.certificates(result)
+        if why:
+            log.warn("certificates-refused", reason=why)
+        else:
+            log.event("certificates-taken", cert=str(self.config.tls.cert))
 
     def request_stop(self) -> None:
         """What SIGTERM does: :meth:`run_until_stopped` begins to drain."""

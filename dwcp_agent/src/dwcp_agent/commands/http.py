@@ -12,7 +12,8 @@ from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from dwcp_agent.errors import BadInput, Refused, Unreachable
-from dwcp_agent.security.tls import TlsFiles, client_context
+from dwcp_agent.security.rotation import following
+from dwcp_agent.security.tls import TlsFiles
 
 __all__ = ["Connection", "Endpoint", "OtherSlot", "as_object", "is_port", "parse_url", "request", "tls_of"]
 
@@ -64,8 +65,8 @@ def is_port(value: object) -> TypeGuard[int]:
 
 
 def tls_of(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
-    """A client context of these files. Raises BadInput."""
-    return client_context(TlsFiles(ca=ca, cert=cert, key=key))
+    """A client context of these files, also when they are replaced meanwhile. Raises BadInput."""
+    return following(TlsFiles(ca=ca, cert=cert, key=key))
 
 
 class Connection:

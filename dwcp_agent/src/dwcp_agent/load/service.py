@@ -24,7 +24,7 @@ from dwcp_agent.load.samples import CONTROL, NO_RELEASE, Samples
 from dwcp_agent.notify import notify
 from dwcp_agent.release import Release
 from dwcp_agent.security.identity import METRICS_ROLES, from_certificate
-from dwcp_agent.security.tls import client_context, server_context
+from dwcp_agent.security.rotation import following, serving
 from dwcp_agent.service import BACKLOG, listen
 from dwcp_agent.telemetry.metrics import CONTENT_TYPE, render
 
@@ -53,8 +53,8 @@ class LoadClient:
         try:
             sock = listen(self.config.listen, self.config.port)
             self._cleanup.callback(sock.close)
-            tls = server_context(self.config.tls)
-            self._gateway = Gateway(self.config, client_context(self.config.tls))
+            tls, _ = serving(self.config.tls)
+            self._gateway = Gateway(self.config, following(self.config.tls))
             self._cleanup.push_async_callback(self._gateway.close)
             runner = web.AppRunner(self._app(), access_log=None, handle_signals=False, shutdown_timeout=2)
             await runner.setup()

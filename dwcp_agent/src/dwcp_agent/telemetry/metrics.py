@@ -36,6 +36,14 @@ class AgentMetrics:
         )
         for port in ("control", "data"):
             self._handshakes.labels(port)
+        self._certificates = Counter(
+            "dwcp_certificates_replaced",
+            "Times that certificate files were replaced while the agent served.",
+            ["result"],
+            registry=self.registry,
+        )
+        for result in ("taken", "refused"):
+            self._certificates.labels(result)
         self._bytes = Counter("dwcp_bytes", "Content bytes moved.", ["direction"], registry=self.registry)
         self._in = self._bytes.labels("in")
         self._out = self._bytes.labels("out")
@@ -59,6 +67,10 @@ class AgentMetrics:
     def handshake_refused(self, port: str) -> None:
         """A connection to ``control`` or ``data`` that did not get past TLS."""
         self._handshakes.labels(port).inc()
+
+    def certificates(self, result: str) -> None:
+        """Files of certificate, key or CA were replaced: ``taken``, or ``refused`` as they cannot be used together."""
+        self._certificates.labels(result).inc()
 
     def state_puts(self, count: int, seconds: float) -> None:
         """Puts that became durable together, ``seconds`` after the first of them had come."""
