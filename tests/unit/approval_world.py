@@ -79,7 +79,10 @@ class People:
 
     def write(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(yaml.safe_dump({"approvers": self.listed}))
+        # Whole, as the run that waits may read it at any moment: half a list holds it.
+        fresh = self.file.with_suffix(".fresh")
+        fresh.write_text(yaml.safe_dump({"approvers": self.listed}))
+        fresh.replace(self.file)
 
     def sealed(
         self, name: str, question: Question, decision: str = "approve", role: str = "technical-lead", **changed: Any
