@@ -46,6 +46,8 @@ _COVERED = (sys.executable, "-m", "coverage", "run", f"--rcfile={ROOT / 'pyproje
 
 _MARK = "GOLIVE_TEST_PART"
 """A variable by which what a part started is found, wherever it went."""
+_LONG_S = 8 * 3600.0
+"""After which a part is ended that is meant to take long."""
 _PATIENCE_S = 30.0
 """What a part that is ended has to tell how far it came."""
 
@@ -65,7 +67,7 @@ class Part:
     """Whether the lines that it runs count (golive.evidence.tools.coverage)."""
 
 
-_PRODLIKE = Part("prodlike", (*_PYTEST, "-x", "tests/system/test_prodlike.py"), lane="alone")
+_PRODLIKE = Part("prodlike", (*_PYTEST, "-x", "tests/system/test_prodlike.py"), lane="alone", limit_s=_LONG_S)
 """An owner's machines behind a bastion; needs root and podman, as the lab does, and is none."""
 
 
@@ -96,26 +98,27 @@ def parts(*, lab: bool, long: bool) -> list[Part]:
             )
         )
     if lab and long:
-        chosen.append(_PRODLIKE)
-        chosen.append(Part("lab, long", (*_PYTEST, "--ignore", "tests/system/test_prodlike.py", "tests/system"), lane="alone"))
-        chosen.append(
-            Part(
-                "rollouts, long",
-                (sys.executable, "benchmarks/rollouts.py", "--fresh", "--out", str(state_root() / "rollouts.json")),
-                lane="alone",
-            )
-        )
-    if long and lab:
-        chosen.append(Part("link, long", (*_PYTEST, "-m", "alone", "tests/integration"), lane="alone"))
+        chosen += [
+            _PRODLIKE,
+            _long("lab", (*_PYTEST, "--ignore", "tests/system/test_prodlike.py", "tests/system")),
+            _long("rollouts", (sys.executable, "benchmarks/rollouts.py", "--fresh", "--out", str(state_root() / "rollouts.json"))),
+            _long("link", (*_PYTEST, "-m", "alone", "tests/integration")),
+        ]
     if long:
         every = {"GOLIVE_TEST_EVERY_RECORD": "1"}
-        chosen.append(Part("controllers, long", (*_PYTEST, "tests/integration/test_engine_controllers.py"), lane="alone", variables=every))
-        chosen.append(Part("gates, long", (sys.executable, "-m", "golive.gates.simulate", "--rollouts", "1000", "--json"), lane="alone"))
+        chosen += [
+            _long("controllers", (*_PYTEST, "tests/integration/test_engine_controllers.py"), every),
+            _long("gates", (sys.executable, "-m", "golive.gates.simulate", "--rollouts", "1000", "--json")),
+        ]
     return chosen
 
 
 def _covering(name: str, argv: tuple[str, ...], directory: Path = ROOT, lane: Literal["first", "second"] = "first") -> Part:
     return Part(name, argv, directory, lane, variables={"COVERAGE_FILE": str(coverage.data_file(name).absolute())}, covers=True)
+
+
+def _long(name: str, argv: tuple[str, ...], variables: Mapping[str, str] | None = None) -> Part:
+    return Part(f"{name}, long", argv, lane="alone", variables=variables or {}, limit_s=_LONG_S)
 
 
 def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
@@ -142,7 +145,7 @@ def named(name: str, *, sanitize: bool, long: bool) -> list[Part]:
             Part("faults", (*_PYTEST, "tests/datapath"), lane="alone"),
         ]
     variables = {"DWCP_SANITIZE": "1" if sanitize else "0"} | ({"DWCP_STRESS_ITEMS": "100000000"} if long else {})
-    return [Part(name, (*_PYTEST, "tests/core"), ROOT / "dwcp_agent", "alone", variables)]
+    return [Part(name, (*_PYTEST, "tests/core"), ROOT / "dwcp_agent", "alone", variables, _LONG_S)]
 
 
 def suite(*, long: bool = False, lab: bool = True, only: str = "", sanitize: bool = False) -> Result:
