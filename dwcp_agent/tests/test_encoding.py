@@ -199,6 +199,27 @@ def test_a_level_is_chosen_from_a_whole_window_and_said_why() -> None:
     assert [decision.level for decision in chooser.decisions] == [chooser.level] and "waited for the link" in chooser.decisions[0].why
 
 
+def test_a_level_that_was_too_much_is_not_tried_again_at_once() -> None:
+    """Each change begins a frame that knows nothing of what was before it."""
+    now = [0.0]
+    chooser = LevelChooser(first=9, clock=lambda: now[0])
+
+    def window(**spent: float) -> int:
+        now[0] += 1.0
+        chooser.took(sample(**spent), 4 << 20)
+        return chooser.level
+
+    waits, encodes = {"encoding": 0.05, "sending": 0.95}, {"encoding": 0.95, "sending": 0.05}
+    assert [window(**waits), window(**encodes)] == [12, 9]
+    assert [window(**waits) for _ in range(19)] == [9] * 19
+    assert [window(**waits), window(**waits)] == [12, 15]
+    # One that is lower still is found, and then climbed from, as far as that.
+    assert [window(**encodes), window(**encodes), window(**waits), window(**waits)] == [12, 9, 9, 9]
+    # A profile that begins above is followed.
+    chooser.bounds = (12, 15)
+    assert window(**waits) == 12
+
+
 # -- work -------------------------------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,8 @@ _WAITS = 0.55
 _ENCODES = 0.25
 _THEIR_WINDOW = 0.2
 _OUR_PROCESSOR = 0.8
+_STAYS_S = 20.0
+"""A level that was too much is not tried again for so long: each change begins a frame that knows nothing of what was before it."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class LevelChooser:
         """Lowest and highest that may be chosen."""
         self.decisions: list[Decision] = []
         self._clock = clock
+        self._too_much: tuple[int, float] | None = None
+        """The level that was left for a lower one last, and when."""
         self._lock = threading.Lock()
         self._begin = clock()
         self._sums = [0.0, 0.0, 0.0, 0.0]
@@ -105,7 +109,18 @@ class LevelChooser:
             if self._clock() - self._begin < _WINDOW_S or self._bytes < _MANY_BYTES:
                 return
             decision = decide(self.level, Sample(*self._sums), self.bounds)
+            if decision.level < self.level:
+                self._too_much = (self.level, self._clock())
+            elif self._again(decision.level):
+                decision = Decision(self.level, f"level {decision.level} was too much a moment ago")
             if decision.level != self.level:
                 self.decisions.append(replace(decision, at_s=self._clock()))
             self.level = decision.level
             self._begin, self._sums, self._bytes = self._clock(), [0.0, 0.0, 0.0, 0.0], 0
+
+    def _again(self, level: int) -> bool:
+        """Whether this is a level that was left for a lower one lately. A profile's lowest is taken all the same."""
+        if self._too_much is None or self.level < self.bounds[0]:
+            return False
+        left, at_s = self._too_much
+        return level > self.level and level >= left and self._clock() - at_s < _STAYS_S
