@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from golive.actions._world import aside
@@ -20,7 +20,24 @@ from golive.gates.metrics import Metrics, Requests
 from golive.gates.samples import Samples
 from golive.gates.spec import GatePolicy
 
-__all__ = ["collector", "frozen_baseline", "metrics"]
+__all__ = ["Timeline", "collector", "frozen_baseline", "metrics"]
+
+
+class Timeline:
+    """Unix time as the controller's clock had it when a watch began, going on by a clock that nobody sets.
+
+    What a watch asks for is what was measured from its beginning until now: a clock that is set meanwhile, by an hour or by a minute, would
+    make it ask for what nobody has measured yet, or for what was before it.
+    """
+
+    def __init__(self, ctx: StepContext, earlier: Mapping[str, float] | None = None) -> None:
+        """``earlier``: ``start`` and ``began`` of a watch of this very process that is gone on with."""
+        self._clock = ctx.clock
+        self.start = earlier["start"] if earlier else ctx.clock.now().timestamp()
+        self.began = earlier["began"] if earlier else ctx.clock.monotonic()
+
+    def now(self) -> float:
+        return self.start + self._clock.monotonic() - self.began
 
 
 @contextmanager

@@ -35,12 +35,21 @@ class _Live(FakeRequests):
     """A load client that has counted what was due by now."""
 
     clock: FakeClock = field(default_factory=FakeClock)
+    jumps: tuple[float, float] | None = None
+    """Seconds after which the controller's clock is set, and by how many. The client's own is not."""
+
+    def __post_init__(self) -> None:
+        self._start, self._began = self.clock.now().timestamp(), self.clock.monotonic()
 
     def after(self, seq: int) -> Page | NoData:
         page = super().after(seq)
         if isinstance(page, NoData):
             return page
-        now = self.clock.now().timestamp()
+        passed = self.clock.monotonic() - self._began
+        if self.jumps is not None and passed >= self.jumps[0]:
+            self.clock.jump(self.jumps[1])
+            self.jumps = None
+        now = self._start + passed
         known = [row for row in page.samples if row[1] <= now]
         return Page(page.boot, int(known[-1][0]) if known else seq, known)
 
@@ -237,6 +246,46 @@ def test_a_held_watch_goes_on_from_its_start_and_pays_for_having_decided(step: S
     assert (one["attempt"], two["attempt"]) == (0, 1) and one["start"] == two["start"] == measured.start
     assert two["confidence"] > one["confidence"]
     assert second.data["figures"]["candidate"]["requests"] >= 2 * first.data["figures"]["candidate"]["requests"] - 10
+
+
+@pytest.mark.parametrize("by_s", [3600.0, -3600.0, 30.0, -30.0])
+def test_a_clock_that_is_set_during_a_watch_changes_nothing_of_what_is_measured(step: Step, measured: Measured, by_s: float) -> None:
+    _leased(step)
+    measured.load(20)
+    measured.clients["ams-2"].jumps = (7.0, by_s)
+    outcome = named("gate.metrics").apply(_watch(step), {})
+    assert outcome.verdict is Verdict.PASS, outcome.summary
+    assert measured.clients["ams-2"].jumps is None and abs(step.clock.now().timestamp() - measured.start - by_s) < 60
+    [gate] = step.noted("gate")
+    assert gate["start"] == measured.start
+
+
+@pytest.mark.parametrize("by_s", [3600.0, -3600.0, 30.0, -30.0])
+def test_a_bad_candidate_is_found_though_the_clock_is_set(step: Step, measured: Measured, by_s: float) -> None:
+    _leased(step)
+    measured.load(20, lambda t: "error" if t > 8 and t % 0.5 < 0.2 else "ok")
+    measured.clients["ams-2"].jumps = (7.0, by_s)
+    outcome = named("gate.metrics").apply(_watch(step), {})
+    assert outcome.verdict is Verdict.FAIL and "errors" in outcome.summary
+
+
+def test_a_held_watch_goes_on_over_a_clock_that_was_set_before_its_next_try(step: Step, measured: Measured) -> None:
+    _leased(step)
+    measured.load(5)
+    gate = named("gate.metrics")
+    assert gate.apply(_watch(step), {}).verdict is Verdict.INCONCLUSIVE
+    step.clock.jump(3600.0)
+    second = gate.apply(_watch(step, attempt=2), {})
+    assert second.verdict is Verdict.PASS, second.summary
+    assert [told["start"] for told in step.noted("gate")] == [measured.start] * 2
+
+
+@pytest.mark.parametrize("what", ["baseline", "drill"])
+def test_a_baseline_and_a_drill_are_measured_over_a_clock_that_is_set(step: Step, measured: Measured, what: str) -> None:
+    measured.load(20, release=OLD if what == "baseline" else NEW)
+    measured.clients["ams-2"].jumps = (5.0, -3600.0)
+    outcome = _freeze(step) if what == "baseline" else _drill(step)
+    assert outcome.verdict is Verdict.PASS, outcome.summary
 
 
 @pytest.mark.parametrize("why", ["another process", "another gate", "an error between"])
