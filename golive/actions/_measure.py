@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from golive.actions._world import aside
 from golive.actions.port import StepContext
@@ -19,45 +20,58 @@ from golive.gates.collect import Collector
 from golive.gates.metrics import Metrics, Requests
 from golive.gates.samples import Samples
 from golive.gates.spec import GatePolicy
+from golive.gates.window import NoData, Window
+from golive.runbook import Clock
 
-__all__ = ["Timeline", "collector", "frozen_baseline", "metrics"]
+__all__ = ["Watch", "frozen_baseline", "metrics", "watched"]
 
 
-class Timeline:
-    """Unix time as the controller's clock had it when a watch began, going on by a clock that nobody sets.
+class Watch:
+    """What was measured since the watch began, at whatever moment it is asked.
 
-    What a watch asks for is what was measured from its beginning until now: a clock that is set meanwhile, by an hour or by a minute, would
-    make it ask for what nobody has measured yet, or for what was before it.
+    Its time is that of the clock which stamps what is scraped, as it was at the beginning, and goes on by a clock that nobody sets. A
+    controller whose own clock is wrong, or is set meanwhile, would ask for what nobody has measured yet, or for what was before.
     """
 
-    def __init__(self, ctx: StepContext, earlier: Mapping[str, float] | None = None) -> None:
-        """``earlier``: ``start`` and ``began`` of a watch of this very process that is gone on with."""
-        self._clock = ctx.clock
-        self.start = earlier["start"] if earlier else ctx.clock.now().timestamp()
-        self.began = earlier["began"] if earlier else ctx.clock.monotonic()
+    def __init__(self, collector: Collector, clock: Clock, start: float, began: float) -> None:
+        self._collector = collector
+        self._clock = clock
+        self.start = start
+        """Unix time of its beginning."""
+        self.began = began
+        """The same on the monotonic clock of this process."""
 
-    def now(self) -> float:
-        return self.start + self._clock.monotonic() - self.began
+    def window(self) -> Window:
+        return self._collector.window(self.start + self._clock.monotonic() - self.began)
 
 
 @contextmanager
-def collector(
+def watched(
     ctx: StepContext,
     policy: GatePolicy,
     *,
     candidate: str,
     incumbent: str | None,
-    start: float,
     baseline: Samples | None = None,
     histogram: bool = False,
-) -> Iterator[Collector]:
-    """A collector over the whole fleet, its connections closed afterwards."""
+    earlier: Mapping[str, Any] | None = None,
+) -> Iterator[Watch]:
+    """A watch over the whole fleet, its connections closed afterwards.
+
+    ``earlier``: a watch of this very process that is gone on with, as ``start`` and ``began``.
+    """
     fleet, without = ctx.fleet(), aside(ctx)
     with ExitStack() as stack:
-        prometheus, clients = _sources(ctx, fleet, stack, start)
-        yield Collector(
+        prometheus = metrics(ctx, fleet, stack)
+        if earlier is not None:
+            start, began = float(earlier["start"]), float(earlier["began"])
+        else:
+            told, began = prometheus.now(), ctx.clock.monotonic()
+            # Where it is not told, it is not told what was scraped either.
+            start = ctx.clock.now().timestamp() if isinstance(told, NoData) else told
+        collector = Collector(
             prometheus,
-            clients,
+            _clients(ctx, fleet, stack, start),
             candidate=candidate,
             incumbent=incumbent,
             hosts=[host.name for host in fleet.agents if host.name not in without],
@@ -67,6 +81,7 @@ def collector(
             baseline=baseline,
             histogram=histogram,
         )
+        yield Watch(collector, ctx.clock, start, began)
 
 
 def metrics(ctx: StepContext, fleet: Fleet, stack: ExitStack) -> Metrics:
@@ -79,17 +94,17 @@ def metrics(ctx: StepContext, fleet: Fleet, stack: ExitStack) -> Metrics:
     return prometheus
 
 
-def _sources(ctx: StepContext, fleet: Fleet, stack: ExitStack, start: float) -> tuple[Metrics, list[Requests]]:
+def _clients(ctx: StepContext, fleet: Fleet, stack: ExitStack, start: float) -> list[Requests]:
     hosts, without = stand_in(ctx.env), aside(ctx)
     loads = [host for host in fleet.loads if host.name not in without]
     if hosts is not None:
-        return hosts.metrics(), [hosts.requests(host, start) for host in loads]
+        return [hosts.requests(host, start) for host in loads]
     tls, way, clients = operator_tls(ctx.env.state / "pki"), proxy(ctx.env, fleet), list[Requests]()
     for host in loads:
         opened = LoadClient(host.name, host.address, tls, proxy=way)
         stack.callback(opened.close)
         clients.append(opened)
-    return metrics(ctx, fleet, stack), clients
+    return clients
 
 
 def frozen_baseline(ctx: StepContext) -> Samples:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from golive.actions._measure import Timeline, collector
+from golive.actions._measure import watched
 from golive.actions._world import release_of
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
 from golive.gates.freshness import problems
@@ -43,16 +43,16 @@ class BaselineFreeze:
         return {"environment": Finding(Found.ABSENT, "a baseline is measured anew for each run")}
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
-        incumbent, policy, time = release_of(ctx, "incumbent"), parse_policy(ctx.env.policy), Timeline(ctx)
+        incumbent, policy = release_of(ctx, "incumbent"), parse_policy(ctx.env.policy)
         lasts = ctx.pace.watch(ctx.params["for"]).total_seconds()
         # The incumbent is read in the candidate's place: its hosts and its scrapes are what is wanted here.
-        with collector(ctx, policy, candidate=incumbent, incumbent=None, start=time.start) as watch:
+        with watched(ctx, policy, candidate=incumbent, incumbent=None) as watch:
             end = ctx.clock.monotonic() + lasts
             while ctx.clock.monotonic() < end:
                 ctx.sleep(min(2.0, max(0.0, end - ctx.clock.monotonic())))
-                watch.window(time.now())  # a client that restarts between two reads is told by its boots
+                watch.window()  # a client that restarts between two reads is told by its boots
                 ctx.tell("baseline", {"left_s": round(end - ctx.clock.monotonic(), 1)})
-            window = watch.window(time.now())
+            window = watch.window()
         gaps = list(problems(window, GateSpec.model_validate({"for": "1s", "restarts": 0}), policy))
         gaps += [str(gap) for gap in window.problems] + [str(c.problem) for c in window.clients if c.problem]
         if gaps:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from golive.actions._measure import Timeline, collector, frozen_baseline
+from golive.actions._measure import Watch, frozen_baseline, watched
 from golive.actions._traffic import traffic
 from golive.actions._world import release_of
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
@@ -39,23 +39,23 @@ class GateMetrics:
         spec, policy = GateSpec.model_validate(dict(ctx.params)), parse_policy(ctx.env.policy)
         judge = Judge(spec, policy)
         earlier = _open_decisions(ctx)
-        time = Timeline(ctx, earlier[0] if earlier else None)
         baseline, incumbent = _baseline(ctx, spec), _incumbent(ctx, spec)
         lasts = ctx.pace.watch(spec.for_).total_seconds()
         roles: dict[str, Any] = {"candidate": ctx.candidate, "incumbent": incumbent, "baseline": baseline}
-        with collector(ctx, policy, **roles, start=time.start, histogram=spec.latency_from == "histogram") as watch:
+        histogram = spec.latency_from == "histogram"
+        with watched(ctx, policy, **roles, histogram=histogram, earlier=earlier[0] if earlier else None) as watch:
             end = ctx.clock.monotonic() + lasts
             while (left := end - ctx.clock.monotonic()) > 0:
                 ctx.sleep(min(spec.every.total_seconds(), left))
-                look = judge.look(watch.window(time.now()))
+                look = judge.look(watch.window())
                 left = max(0.0, end - ctx.clock.monotonic())
                 ctx.tell("gate.look", {"gate": ctx.step, "left_s": round(left, 1), "of_s": lasts, **look.to_json()})
                 if look.verdict is Verdict.FAIL:
-                    return _said(ctx, look.verdict, look.summary, look.to_json(), time, len(earlier))
-            decision = judge.decide(watch.window(time.now()), attempt=len(earlier))
+                    return _said(ctx, look.verdict, look.summary, look.to_json(), watch, len(earlier))
+            decision = judge.decide(watch.window(), attempt=len(earlier))
         if decision.verdict is Verdict.PASS:
             _passed(ctx)  # before the gate is journaled: it is no PASS while the gateways do not agree
-        return _said(ctx, decision.verdict, decision.summary, decision.to_json(), time, len(earlier))
+        return _said(ctx, decision.verdict, decision.summary, decision.to_json(), watch, len(earlier))
 
     def plan(self, ctx: StepContext) -> list[str]:
         return asked(GateSpec.model_validate(dict(ctx.params)), parse_policy(ctx.env.policy), ctx.pace)
@@ -113,9 +113,9 @@ def _open_decisions(ctx: StepContext) -> list[dict[str, Any]]:
     return open_
 
 
-def _said(ctx: StepContext, verdict: Verdict, summary: str, data: dict[str, Any], time: Timeline, attempt: int) -> Outcome:
-    watch = {"gate": ctx.step, "start": time.start, "began": time.began, "attempt": attempt, "token": ctx.token}
-    ctx.note("gate", {**data, "verdict": verdict.value, **watch})
+def _said(ctx: StepContext, verdict: Verdict, summary: str, data: dict[str, Any], watch: Watch, attempt: int) -> Outcome:
+    which = {"gate": ctx.step, "start": watch.start, "began": watch.began, "attempt": attempt, "token": ctx.token}
+    ctx.note("gate", {**data, "verdict": verdict.value, **which})
     return Outcome(verdict, summary, {"figures": data.get("figures", {})})
 
 

@@ -105,7 +105,9 @@ def _within(what: str, value_ms: float, limit_ms: float, asked: str) -> dict[str
 
 def _alerts(ctx: StepContext) -> dict[str, Any]:
     with ExitStack() as stack:
-        firing = metrics(ctx, ctx.fleet(), stack).firing(ctx.clock.now().timestamp())
+        scraped = metrics(ctx, ctx.fleet(), stack)
+        now = scraped.now()
+        firing = now if isinstance(now, NoData) else scraped.firing(now)
     if isinstance(firing, NoData):
         return _line("incidents", Verdict.ERROR, f"whether an alert fires is unknown: {firing}")
     # What the incumbent does on its way out, on the control lane alone, is no incident of the candidate's.

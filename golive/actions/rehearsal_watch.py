@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from golive.actions._measure import Timeline, collector
+from golive.actions._measure import watched
 from golive.actions.port import Finding, Findings, Found, Outcome, StepContext, action
 from golive.gates.samples import CANDIDATE
 from golive.gates.spec import duration, parse_policy
@@ -42,15 +42,15 @@ class RehearsalWatch:
         return {"environment": Finding(Found.ABSENT, "a watch is measured anew")}
 
     def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
-        policy, time = parse_policy(ctx.env.policy), Timeline(ctx)
+        policy = parse_policy(ctx.env.policy)
         lasts = ctx.pace.watch(ctx.params["for"]).total_seconds()
         roles = {"candidate": ctx.candidate, "incumbent": ctx.incumbent}
-        with collector(ctx, policy, **roles, start=time.start) as watch:  # type: ignore[arg-type]  # there is a candidate
+        with watched(ctx, policy, **roles) as watch:  # type: ignore[arg-type]  # there is a candidate
             end = ctx.clock.monotonic() + lasts
             while (left := end - ctx.clock.monotonic()) > 0:
                 ctx.sleep(min(2.0, left))
                 ctx.tell("rehearsal", {"left_s": round(max(0.0, end - ctx.clock.monotonic()), 1)})
-            window = watch.window(time.now())
+            window = watch.window()
         gaps = [f"{client.name}: {client.problem}" for client in window.clients if client.problem]
         if gaps:
             return Outcome(Verdict.ERROR, f"what users saw is not known: {gaps[0]}", {"gaps": gaps})

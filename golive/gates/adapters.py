@@ -74,6 +74,16 @@ class Prometheus:
     def close(self) -> None:
         self._client.close()
 
+    def now(self) -> float | NoData:
+        found = self._answered("time", "query", {"query": "time()"})
+        if isinstance(found, NoData):
+            return found
+        try:
+            told = float(found["result"][1])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            return NoData("time", Reason.MALFORMED, str(error))
+        return told if math.isfinite(told) else NoData("time", Reason.NOT_A_NUMBER)
+
     def raw(self, metric: str, labels: Mapping[str, str], seconds: float, now: float) -> list[Track] | NoData:
         if not _NAME.fullmatch(metric) or not all(_NAME.fullmatch(key) for key in labels):
             raise ValueError(f"{metric!r} with {dict(labels)!r} is no series")

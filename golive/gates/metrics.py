@@ -7,7 +7,7 @@ an answer that is unreachable, late, refused, malformed, empty, not a number or 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -38,6 +38,9 @@ class Page:
 class Metrics(Protocol):
     """Scraped series."""
 
+    def now(self) -> float | NoData:
+        """Unix time by the clock that stamps what is scraped."""
+
     def raw(self, metric: str, labels: Mapping[str, str], seconds: float, now: float) -> list[Track] | NoData:
         """All series of ``metric`` with these labels: every point of the ``seconds`` before ``now``, with the time of its scrape.
 
@@ -65,6 +68,10 @@ class FakeMetrics:
     alerts: list[Mapping[str, str]] = field(default_factory=list)
     broken: NoData | None = None
     """While set, every question is answered with it."""
+    clock: Callable[[], float] | None = None
+
+    def now(self) -> float | NoData:
+        return self.broken or (self.clock() if self.clock is not None else NoData("time", Reason.EMPTY))
 
     def put(self, metric: str, points: Sequence[tuple[float, float]], **labels: str) -> None:
         """Adds points (time, value) to the series with these labels."""

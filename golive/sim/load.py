@@ -194,6 +194,9 @@ class SimMetrics:
     def close(self) -> None:
         """Nothing is kept open."""
 
+    def now(self) -> float | NoData:
+        return self._gone("time") or self._world.clock.world()
+
     def raw(self, metric: str, labels: Mapping[str, str], seconds: float, now: float) -> list[Track] | NoData:
         gone = self._gone(metric)
         if gone is not None:

@@ -108,7 +108,7 @@ class _Real:
 
 class _Fake:
     def __init__(self) -> None:
-        self.fake = FakeMetrics()
+        self.fake = FakeMetrics(clock=self.now)
         self.port: Metrics = self.fake
         self._now = 1_000_000.0
 
@@ -207,6 +207,13 @@ def test_a_series_that_ended_is_empty_once_its_points_are_older_than_asked_for(w
     assert late.reason is Reason.EMPTY
 
 
+def test_the_time_is_that_of_what_stamps_the_points(world: _Real | _Fake) -> None:
+    world.export("dwcp_stamped_total 1\n")
+    now, found = world.port.now(), world.port.raw("dwcp_stamped_total", {}, 30, world.now())
+    assert not isinstance(now, NoData) and not isinstance(found, NoData)
+    assert 0 <= now - float(found[0].series.time[-1]) < 10
+
+
 def test_alerts_fire_and_stop_with_their_labels(world: _Real | _Fake) -> None:
     def names() -> list[str]:
         found = world.port.firing(world.now())
@@ -285,6 +292,23 @@ def test_an_answer_that_is_no_measurement_is_no_data(name: str, server: _Served,
     server.answer = lambda path: (status, body)
     port = Prometheus("127.0.0.1", operator_tls(pki), port=_SERVER)
     found = port.raw("up", {}, 10, time.time())
+    port.close()
+    assert isinstance(found, NoData) and found.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (_ANSWERS["not JSON"][1], Reason.MALFORMED),
+        (_ANSWERS["200 with status error"][1], Reason.REFUSED),
+        (_ANSWERS["no series"][1], Reason.MALFORMED),
+        (b'{"status":"success","data":{"resultType":"scalar","result":[1,"NaN"]}}', Reason.NOT_A_NUMBER),
+    ],
+)
+def test_a_time_that_is_none_is_no_data(body: bytes, reason: Reason, server: _Served, pki: Path) -> None:
+    server.answer = lambda path: (200, body)
+    port = Prometheus("127.0.0.1", operator_tls(pki), port=_SERVER)
+    found = port.now()
     port.close()
     assert isinstance(found, NoData) and found.reason is reason
 

@@ -82,8 +82,8 @@ class Measured:
 @pytest.fixture
 def measured(step: Step, monkeypatch: pytest.MonkeyPatch) -> Measured:
     """A world in which both releases are scraped well; nobody has asked anything yet."""
-    start = step.clock.now().timestamp()
-    metrics = _Scraped()
+    start, began = step.clock.now().timestamp(), step.clock.monotonic()
+    metrics = _Scraped(clock=lambda: start + step.clock.monotonic() - began)  # ops' own: nobody sets it
     at = [start + t for t in range(-20, _SPAN_S, 5)]
     for release in (NEW, OLD):
         for host in AGENTS:
@@ -261,6 +261,16 @@ def test_a_clock_that_is_set_during_a_watch_changes_nothing_of_what_is_measured(
 
 
 @pytest.mark.parametrize("by_s", [3600.0, -3600.0, 30.0, -30.0])
+def test_a_controller_whose_clock_is_wrong_measures_what_there_is(step: Step, measured: Measured, by_s: float) -> None:
+    _leased(step)
+    step.clock.jump(by_s)
+    measured.load(20)
+    outcome = named("gate.metrics").apply(_watch(step), {})
+    assert outcome.verdict is Verdict.PASS, outcome.summary
+    assert step.noted("gate")[0]["start"] == measured.start
+
+
+@pytest.mark.parametrize("by_s", [3600.0, -3600.0, 30.0, -30.0])
 def test_a_bad_candidate_is_found_though_the_clock_is_set(step: Step, measured: Measured, by_s: float) -> None:
     _leased(step)
     measured.load(20, lambda t: "error" if t > 8 and t % 0.5 < 0.2 else "ok")
@@ -397,7 +407,8 @@ def _gate(name: str = "watch-100", verdict: str = "PASS", nobody: int = 0, **can
 
 
 def _signed(step: Step, monkeypatch: pytest.MonkeyPatch, alerts: object = (), **params: Any) -> Any:
-    metrics = _Scraped(alerts=list(alerts) if not isinstance(alerts, NoData) else [])  # type: ignore[call-overload]
+    told = list(alerts) if not isinstance(alerts, NoData) else []  # type: ignore[call-overload]
+    metrics = _Scraped(alerts=told, clock=lambda: step.clock.now().timestamp())
     metrics.broken = alerts if isinstance(alerts, NoData) else None
     monkeypatch.setattr(_measure, "operator_tls", lambda pki: None)
     monkeypatch.setattr(_measure, "Prometheus", lambda address, tls, **_: metrics)
