@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,11 @@ _TICK_S = 0.1
 
 def _never() -> bool:
     return False
+
+
+def _wait(seconds: float) -> None:
+    """A while, as the kernel counts it. ``time.sleep`` computes when that ends, and fails where a clock is set in between (libfaketime)."""
+    select.select([], [], [], seconds)
 
 
 class Clock(Protocol):
@@ -52,7 +58,7 @@ class RealClock:
             left = (due - self.now()).total_seconds()
             if left <= 0:
                 return True
-            time.sleep(min(left, _TICK_S))
+            _wait(min(left, _TICK_S))
         return False
 
     def sleep(self, seconds: float, should_stop: Callable[[], bool] = _never) -> bool:
@@ -61,7 +67,7 @@ class RealClock:
             left = end - self.monotonic()
             if left <= 0:
                 return True
-            time.sleep(min(left, _TICK_S))
+            _wait(min(left, _TICK_S))
         return False
 
 
