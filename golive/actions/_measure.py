@@ -66,7 +66,9 @@ def watched(
         if earlier is not None:
             start, began = float(earlier["start"]), float(earlier["began"])
         else:
-            told, began = prometheus.now(), ctx.clock.monotonic()
+            asked = ctx.clock.monotonic()
+            told = prometheus.now()
+            began = (asked + ctx.clock.monotonic()) / 2  # an answer that took long is no clock that is behind
             # Where it is not told, it is not told what was scraped either.
             start = ctx.clock.now().timestamp() if isinstance(told, NoData) else told
         collector = Collector(

@@ -24,7 +24,7 @@ def _never() -> bool:
 
 
 def _wait(seconds: float) -> None:
-    """A while, as the kernel counts it. ``time.sleep`` computes when that ends, and fails where a clock is set in between (libfaketime)."""
+    """A while, as the kernel counts it: ``time.sleep`` wakes at a moment of a clock, and fails under libfaketime."""
     select.select([], [], [], seconds)
 
 

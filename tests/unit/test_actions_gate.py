@@ -270,6 +270,21 @@ def test_a_controller_whose_clock_is_wrong_measures_what_there_is(step: Step, me
     assert step.noted("gate")[0]["start"] == measured.start
 
 
+def test_an_answer_that_took_long_makes_no_clock_that_is_behind(step: Step, measured: Measured) -> None:
+    def late() -> float:
+        step.clock.advance(2)
+        told = step.clock.now().timestamp()
+        step.clock.advance(2)
+        return told
+
+    _leased(step)
+    measured.load(20)
+    measured.metrics.clock = late
+    named("gate.metrics").apply(_watch(step), {})
+    [gate] = step.noted("gate")
+    assert gate["start"] - gate["began"] == pytest.approx(step.clock.now().timestamp() - step.clock.monotonic(), rel=0, abs=0.01)
+
+
 @pytest.mark.parametrize("by_s", [3600.0, -3600.0, 30.0, -30.0])
 def test_a_bad_candidate_is_found_though_the_clock_is_set(step: Step, measured: Measured, by_s: float) -> None:
     _leased(step)

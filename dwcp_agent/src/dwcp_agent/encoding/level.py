@@ -112,7 +112,7 @@ class LevelChooser:
             if decision.level < self.level:
                 self._too_much = (self.level, self._clock())
             elif self._again(decision.level):
-                decision = Decision(self.level, f"level {decision.level} was too much a moment ago")
+                decision = replace(decision, level=self.level)
             if decision.level != self.level:
                 self.decisions.append(replace(decision, at_s=self._clock()))
             self.level = decision.level
