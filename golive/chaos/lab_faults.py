@@ -8,8 +8,8 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from golive.chaos.clock import WallClock
 from golive.chaos.lab_mending import DISK, REAL, SSH, TABLE, network_of, rules_gone, ssh_goes_on
 from golive.chaos.lab_port import Operator, Stage
 from golive.chaos.lab_process import marked
@@ -62,8 +62,8 @@ class Scene:
     fleet: Fleet
     stage: Stage
     rng: random.Random
-    clock: Path
-    """The file that moves the clock of a controller that was started with one."""
+    clock: WallClock
+    """Of a controller that was started with one."""
     victim: Host
     controller: Operator | None = None
     words: tuple[str, ...] = ()
@@ -189,13 +189,10 @@ def _stopped(scene: Scene) -> Lift:
 
 
 def _clock(scene: Scene) -> Lift:
-    jump = scene.rng.choice(("+3600s", "-3600s", "+30s", "-30s"))
-    scene.clock.write_text(f"{jump}\n", encoding="utf-8")
-    return lambda: _ignored_write(scene.clock)
-
-
-def _ignored_write(clock: Path) -> None:
-    clock.write_text("+0s\n", encoding="utf-8")
+    if scene.controller is not None and scene.controller.status is None and not scene.clock.holds(scene.controller.pid):
+        scene.wrong.append("the controller does not run under the clock that was to jump")
+    scene.clock.set(scene.rng.choice((3600, -3600, 30, -30)))
+    return lambda: scene.clock.set(0)
 
 
 def _second(scene: Scene) -> Lift:

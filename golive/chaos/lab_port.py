@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
+from golive.chaos.clock import WallClock
 from golive.engine import Record, RunState
 
 __all__ = ["Facts", "HostFacts", "Operator", "Seen", "Stage"]
@@ -59,6 +59,9 @@ class Operator(Protocol):
     killed: bool
 
     @property
+    def pid(self) -> int: ...
+
+    @property
     def status(self) -> int | None: ...
 
     @property
@@ -78,7 +81,7 @@ class Stage(Protocol):
 
     env_name: str
 
-    def type(self, words: Sequence[str], clock: Path | None = None) -> Operator:
+    def type(self, words: Sequence[str], clock: WallClock | None = None) -> Operator:
         """``./inv`` with these words, started."""
         ...
 

@@ -9,29 +9,21 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from golive.chaos.clock import WallClock
 from golive.engine.process import carrying
 from golive.environment import MARK, ROOT
 
 __all__ = ["Command", "marked"]
 
-_FAKETIME = ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1")
-
 
 class Command:
     """``./inv ...`` in a process group of its own. Its pid is the controller's: ``inv`` becomes it."""
 
-    def __init__(self, words: Sequence[str], log: Path, clock: Path | None = None) -> None:
-        """``clock``: a file whose content, such as ``+3600s``, moves the command's wall clock while it runs."""
+    def __init__(self, words: Sequence[str], log: Path, clock: WallClock | None = None) -> None:
+        """``clock``: what the command, and all that it starts, takes for the time of day."""
         self.words = tuple(words)
         variables = {name: value for name, value in os.environ.items() if name != MARK}
-        if clock is not None:
-            library = next((path for path in _FAKETIME if Path(path).exists()), _FAKETIME[0])
-            variables |= {
-                "LD_PRELOAD": library,
-                "FAKETIME_TIMESTAMP_FILE": str(clock),
-                "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
+        variables |= clock.variables if clock is not None else {}
         self._log = log
         with log.open("ab") as said:
             self._process = subprocess.Popen(

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
+from golive.chaos.clock import WallClock
 from golive.chaos.lab_checks import after
 from golive.chaos.lab_faults import FAULTS, Fault, Scene, named
 from golive.chaos.lab_port import Operator, Seen, Stage
@@ -160,11 +160,11 @@ def next_words(env: str, plan: Plan, state: RunState, stuck: bool) -> tuple[str,
     return ("golive", "--env", env, "--until", _PARTS[plan.part][1])
 
 
-def struck(env: Environment, fleet: Fleet, stage: Stage, plan: Plan, clock: Path) -> LabRow:
+def struck(env: Environment, fleet: Fleet, stage: Stage, plan: Plan, clock: WallClock) -> LabRow:
     """Plays one round. Whatever happens in it, nothing stays struck and no command of it lives on."""
     row = LabRow(plan.round, plan.kind, str(plan.at), "none", False, None, plan.candidate, False, 0)
     began, rng = time.monotonic(), random.Random(plan.seed)
-    clock.write_text("+0s\n", encoding="utf-8")
+    clock.set(0)
     agents = [host for host in fleet.agents if not (plan.fault.replaces and (host.gateway or host.load))] or list(fleet.agents)
     scene = Scene(env, fleet, stage, rng, clock, rng.choice(agents))
     try:
@@ -294,7 +294,7 @@ class _Play:
         row.sent_back_by = str(next((t.get("source") for t in state.triggers), ""))
         if back.get("breach_at"):
             row.traffic_back_s = back.get("seconds_to_traffic_back")
-            if state.outcome == "rolled-back" and state.ended:
+            if state.outcome == "rolled-back" and state.ended and not self._plan.fault.jumps:
                 row.rollback_s = round(_at(state.ended) - _at(str(back["breach_at"])), 2)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from golive import engine
+from golive.chaos.clock import WallClock
 from golive.chaos.lab_mending import mended
 from golive.chaos.lab_port import Facts, HostFacts, Seen
 from golive.chaos.lab_process import Command
@@ -43,7 +44,7 @@ class LabStage:
     def fleet(self) -> Fleet:
         return read_fleet(self.env)
 
-    def type(self, words: Sequence[str], clock: Path | None = None) -> Command:
+    def type(self, words: Sequence[str], clock: WallClock | None = None) -> Command:
         with self.log.open("a", encoding="utf-8") as log:
             log.write(f"$ ./inv {' '.join(words)}\n")
         return Command(words, self.log, clock)

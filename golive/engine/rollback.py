@@ -24,6 +24,12 @@ def begin(live: Live, trigger: Trigger) -> None:
     live.append("trigger", cause)
     category = trigger.data.get("category")
     live.append("rollback.started", {"reason": trigger.reason, "source": trigger.source, "category": category, "breach_at": seen_at})
+    live.breached = live.clock.monotonic() - max(0.0, _since(live, seen_at))
+
+
+def _since(live: Live, at: str) -> float:
+    """Seconds by the wall clock; below 0 when it was set back meanwhile, or another host's is ahead."""
+    return (live.clock.now() - datetime.fromisoformat(at)).total_seconds()
 
 
 def _time(text: str) -> str:
@@ -116,14 +122,17 @@ def _persistently(live: Live, stage: str, step: Step) -> Done:
 
 
 def _traffic_back(live: Live, done: Done) -> None:
-    """Journals the moment from which the incumbent serves everyone."""
+    """Journals the moment from which the incumbent serves everyone, and how long after the breach.
+
+    By monotonic time; by the wall clock when another process saw the breach, and not at all when that says it is still to come.
+    """
     state = live.state
     if state.rollback is None or state.rollback.get("traffic_back_at"):
         return
     clear = bool(state.traffic) and all(weights.get(state.release or "", 0) == 0 for weights in state.traffic.values())
     if done.reach is Reach.TRAFFIC or (state.exposed and clear):
-        seen = datetime.fromisoformat(str(state.rollback["breach_at"]))
-        live.append("rollback.traffic-back", {"seconds": round((live.clock.now() - seen).total_seconds(), 3)})
+        since = _since(live, str(state.rollback["breach_at"])) if live.breached is None else live.clock.monotonic() - live.breached
+        live.append("rollback.traffic-back", {"seconds": round(since, 3) if since >= 0 else None})
 
 
 def _failed(live: Live, stage: str, step: Step) -> bool:

@@ -54,6 +54,8 @@ class Live:
     """Name of the signal that was received; set by a signal handler."""
     stage_deadline: float | None = None
     """Monotonic end of the running stage's budget."""
+    breached: float | None = None
+    """Monotonic time at which what sends the run back was seen; None when this process did not send it back."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _looked: float = 0.0
     _watching: int = 0

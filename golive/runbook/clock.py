@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,11 +20,6 @@ _TICK_S = 0.1
 
 def _never() -> bool:
     return False
-
-
-def _wait(seconds: float) -> None:
-    """A while, as the kernel counts it: ``time.sleep`` wakes at a moment of a clock, and fails under libfaketime."""
-    select.select([], [], [], seconds)
 
 
 class Clock(Protocol):
@@ -58,7 +52,7 @@ class RealClock:
             left = (due - self.now()).total_seconds()
             if left <= 0:
                 return True
-            _wait(min(left, _TICK_S))
+            time.sleep(min(left, _TICK_S))
         return False
 
     def sleep(self, seconds: float, should_stop: Callable[[], bool] = _never) -> bool:
@@ -67,7 +61,7 @@ class RealClock:
             left = end - self.monotonic()
             if left <= 0:
                 return True
-            _wait(min(left, _TICK_S))
+            time.sleep(min(left, _TICK_S))
         return False
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from golive import engine
 from golive.chaos import lab_rounds
+from golive.chaos.clock import WallClock
 from golive.chaos.lab_faults import named
 from golive.chaos.lab_port import HostFacts
 from golive.chaos.lab_rounds import BAD, LabRow, drawn
@@ -28,21 +29,21 @@ def lab_rounds_of(env: Environment, seed: int, count: int, *, every_record: bool
 
     Raises:
         BadInput: what only simulated hosts can do was asked.
-        Refused: the lab could not be brought to where rounds begin.
+        Refused: the lab could not be brought to where rounds begin, or no clock of a process can be set here.
     """
     if rehearsal:
         raise BadInput("A rehearsal with faults is one of simulated hosts: ./inv chaos --env lab --hosts sim:200 --rehearsal.")
     plans = [drawn(seed, number, kills_only=every_record) for number in range(1, count + 1)]
     directory = env.state / "chaos"
     directory.mkdir(exist_ok=True)
-    stage = LabStage(env, directory / "commands.log")
+    stage, clock = LabStage(env, directory / "commands.log"), WallClock(directory)
     with _lifted(env, stage):
         _grounded(env, stage)
         if any(plan.candidate == BAD for plan in plans):
             package(env, release="3.0.1", defect="errors=2%")
         for plan in plans:
             fleet = read_fleet(env)
-            yield lab_rounds.struck(env, fleet, stage, plan, directory / "clock")
+            yield lab_rounds.struck(env, fleet, stage, plan, clock)
             if named(plan.kind).replaces or engine.standing(env).last.open:
                 _grounded(env, stage)
 

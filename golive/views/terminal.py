@@ -118,7 +118,8 @@ class Screen:
             self.outcome = {"rollback.started": "rolling back", "run.held": "held", "run.aborting": "ends"}.get(kind, self.outcome)
             return f"{kind}: {data.get('reason')} {data.get('do') or ''}".strip()
         if kind == "rollback.traffic-back":
-            return f"all traffic is back on the incumbent after {data.get('seconds')} s"
+            took = data.get("seconds")
+            return "all traffic is back on the incumbent" + (f" after {took} s" if took is not None else "")
         if kind.startswith(_OF_PEOPLE):
             told = self.told_of_people(kind, data)
             return f"{where}: {told}" if where and told else told

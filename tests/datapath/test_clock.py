@@ -1,8 +1,7 @@
 """A clock that jumps under a transfer, at either end: it ends with the right bytes, verified, or with a clear error. Needs root.
 
-A small library (clock.c) moves what one process takes for the time of day, and nothing else. libfaketime would do for the sender; but under
-it time.sleep fails in Python 3.11, which waits for a time of the monotonic clock. So that tickets and certificates meet the new time, all
-streams are broken once after the jump, and have to begin again with a ticket from before.
+golive.chaos.clock moves what one process takes for the time of day, and nothing else. So that tickets and certificates meet the new time,
+all streams are broken once after the jump, and have to begin again with a ticket from before.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from test_faults import LINK, World, world
 
+from golive.chaos.clock import WallClock
 from golive.lab.wan import Wan
 
 __all__ = ["world"]
@@ -22,21 +22,12 @@ __all__ = ["world"]
 HOUR = 3600
 
 
-class Clock:
+class Clock(WallClock):
     """What processes that run :attr:`under` it take for the time of day is off by so much."""
 
-    def __init__(self, place: Path) -> None:
-        self._library, self._file = place / "clock.so", place / "offset"
-        source = Path(__file__).with_name("clock.c")
-        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", self._library, source], check=True)
-        self.under = f"env LD_PRELOAD={self._library} DWCP_TEST_CLOCK={self._file}"
-        self.set(0)
-
-    def set(self, offset_s: int) -> None:
-        """At once, for all of them."""
-        fresh = self._file.with_name("offset.new")
-        fresh.write_text(f"{offset_s:+d}\n")
-        fresh.rename(self._file)
+    @property
+    def under(self) -> str:
+        return " ".join(["env", *(f"{name}={value}" for name, value in self.variables.items())])
 
     def check(self, offset_s: int) -> None:
         """A process under it sees just that."""
@@ -44,10 +35,6 @@ class Clock:
         done = subprocess.run([*self.under.split(), sys.executable, "-c", code], capture_output=True, text=True, check=True)
         seen, monotonic = map(float, done.stdout.split())
         assert abs(seen - time.time() - offset_s) < 5 and abs(monotonic - time.monotonic()) < 5
-
-    def holds(self, pid: int) -> bool:
-        """That process runs under it."""
-        return str(self._library) in Path(f"/proc/{pid}/maps").read_text()
 
 
 @pytest.fixture

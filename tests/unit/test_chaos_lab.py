@@ -18,13 +18,14 @@ import pytest
 
 from golive import environment
 from golive.chaos import lab_faults, lab_rounds
+from golive.chaos.clock import WallClock
 from golive.chaos.lab_checks import after
 from golive.chaos.lab_faults import FAULTS, Fault, Scene
 from golive.chaos.lab_port import Facts, HostFacts, Seen
 from golive.chaos.lab_process import marked
 from golive.chaos.lab_rounds import Countdown, Moment, Plan, drawn, next_words, struck
 from golive.engine import Record, RunState
-from golive.errors import BadInput
+from golive.errors import BadInput, Refused
 from golive.fleet.model import Fleet, Host
 from golive.verbs import chaos as verb
 
@@ -187,7 +188,7 @@ class Paper:
         self.states, self.live_s, self.typed, self.mends = list(states), live_s, list[tuple[str, ...]](), 0
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def type(self, words: Sequence[str], clock: Path | None = None) -> Any:
+    def type(self, words: Sequence[str], clock: WallClock | None = None) -> Any:
         self.typed.append(tuple(words))
         alive = self.live_s if len(self.typed) == 1 else 0.0
         return Typed(self, [sys.executable, "-c", f"import time; time.sleep({alive})"])
@@ -217,6 +218,10 @@ class Typed:
         stage.processes.append(self.process)
 
     @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
     def status(self) -> int | None:
         return self.process.poll()
 
@@ -241,7 +246,7 @@ def states(*outcomes: str) -> list[RunState]:
 
 
 def play(stage: Paper, tmp_path: Path, which: Plan) -> lab_rounds.LabRow:
-    return struck(environment.load("lab"), fleet(), stage, which, tmp_path / "clock")
+    return struck(environment.load("lab"), fleet(), stage, which, WallClock(tmp_path))
 
 
 def test_a_killed_controller_is_followed_by_the_next_command_until_the_run_is_over(tmp_path: Path) -> None:
@@ -317,45 +322,72 @@ def test_programs_of_a_run_are_found_by_their_mark_and_no_others(tmp_path: Path)
             process.communicate()
 
 
-def test_a_clock_that_jumps_is_the_file_of_that_controller_alone(tmp_path: Path) -> None:
-    clock = tmp_path / "clock"
-    scene = Scene(environment.load("lab"), fleet(), Paper(states("none")), random.Random(1), clock, fleet().hosts[0])
-    lift = lab_faults.named("clock of the controller jumps").strike(scene)
-    assert clock.read_text().strip() in ("+3600s", "-3600s", "+30s", "-30s")
-    lift()
-    assert clock.read_text() == "+0s\n"
+class Told:
+    """A process that tells its clocks when asked, and the first words of what went wrong in a wait."""
+
+    PROGRAM = """
+import subprocess, sys, time
+from datetime import UTC, datetime
+for _ in sys.stdin:
+    time.sleep(0.01)
+    child = subprocess.run([sys.executable, "-c", "import time; time.sleep(0.01); print(time.time())"], capture_output=True, timeout=60)
+    print(time.time(), datetime.now(UTC).timestamp(), float(child.stdout), time.monotonic(), flush=True)
+"""
+
+    def __init__(self, clock: WallClock) -> None:
+        argv, variables = [sys.executable, "-c", self.PROGRAM], {**os.environ, **clock.variables}
+        self.process = subprocess.Popen(argv, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid, self.status = self.process.pid, None
+
+    def clocks(self) -> tuple[float, ...]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write("?\n")
+        self.process.stdin.flush()
+        return tuple(map(float, self.process.stdout.readline().split()))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
 
 
-def test_a_jumped_clock_is_seen_by_a_process_that_runs_already(tmp_path: Path) -> None:
-    from golive.chaos.lab_process import _FAKETIME
-
-    library = next((path for path in _FAKETIME if Path(path).exists()), None)
-    if library is None:
-        pytest.skip("libfaketime is not installed")
-    clock = tmp_path / "clock"
-    clock.write_text("+0s\n")
-    faked = {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    program = "import sys, time\nfor _ in sys.stdin: print(time.time(), time.monotonic(), flush=True)"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], env={**os.environ, **faked}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None and process.stdout is not None
-
-    def told() -> tuple[float, float]:
-        process.stdin.write("?\n")
-        process.stdin.flush()
-        wall, steady = process.stdout.readline().split()
-        return float(wall), float(steady)
-
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_a_clock_that_jumps_is_that_of_the_controller_and_its_children_while_they_wait(tmp_path: Path, seed: int) -> None:
+    clock = WallClock(tmp_path)
+    told = Told(clock)
+    scene = Scene(environment.load("lab"), fleet(), Paper(states("none")), random.Random(seed), clock, fleet().hosts[0], told)  # type: ignore[arg-type]
     try:
-        wall, steady = told()
-        assert abs(wall - time.time()) < 5
-        clock.write_text("+3600s\n")
-        later, on = told()
-        assert 3590 < later - wall < 3660 and on - steady < 60
+        *walls, steady = told.clocks()
+        assert len(walls) == 3 and all(abs(wall - time.time()) < 5 for wall in walls)
+        lift = lab_faults.named("clock of the controller jumps").strike(scene)
+        offset = int((tmp_path / "clock").read_text())
+        assert offset in (3600, -3600, 30, -30) and not scene.wrong
+        *jumped, on = told.clocks()
+        assert len(jumped) == 3 and all(abs(wall - offset - time.time()) < 5 for wall in jumped), jumped
+        assert 0 <= on - steady < 60
+        lift()
+        assert all(abs(wall - time.time()) < 5 for wall in told.clocks()[:3])
     finally:
-        process.kill()
-        process.communicate()
+        told.end()
+
+
+def test_a_clock_that_the_controller_does_not_run_under_is_no_jump(tmp_path: Path) -> None:
+    running = Paper(states("none")).type(("golive",))
+    scene = Scene(environment.load("lab"), fleet(), Paper(states("none")), random.Random(1), WallClock(tmp_path), fleet().hosts[0], running)
+    try:
+        lab_faults.named("clock of the controller jumps").strike(scene)
+        assert scene.wrong == ["the controller does not run under the clock that was to jump"]
+    finally:
+        running.end()
+
+
+def test_no_round_begins_where_no_clock_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaced = tmp_path / "a place"
+    spaced.mkdir()
+    with pytest.raises(Refused, match="has a space"):
+        WallClock(spaced)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refused, match=r"could not be made with gcc: .*No such file"):
+        WallClock(tmp_path)
 
 
 # -- the verb -------------------------------------------------------------------------------------------------------------------------

@@ -8,11 +8,12 @@ import sqlite3
 import subprocess
 import threading
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from engine_world import GOLIVE, HOSTS, NEW, World, actions, back, environment, forked, go
+from engine_world import GOLIVE, HOSTS, KILLED, NEW, World, actions, back, environment, forked, go
 from golive import engine
 from golive.actions.port import Outcome, StepContext
 from golive.engine.store import Store, leases
@@ -409,6 +410,29 @@ def test_stages_wait_for_their_time_in_the_journal_and_a_jump_of_the_clock_short
     assert watched[0] >= 600
     assert state.stages["canary"].due == "2030-01-02T01:00:00+00:00"
     assert clock.monotonic() - begun < 86400 + 2 * 3600 + 1200
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_a_jump_of_the_clock_on_the_way_back_is_no_time_that_traffic_took(world, jump_s):
+    clock = FakeClock()
+    world.verdicts["watch-10"] = ["FAIL"]
+    world.during["shift-0"] = lambda ctx: (clock.jump(jump_s), clock.advance(3))
+    state = go(world, ports={"clock": clock})
+    assert state.outcome == "rolled-back"
+    assert 3 <= state.rollback["seconds_to_traffic_back"] < 10
+
+
+@pytest.mark.parametrize(("moved_s", "told"), [(40, 40), (-3600, None)])
+def test_how_long_traffic_took_after_a_death_goes_by_the_wall_clock_and_is_not_known_when_that_was_set_back(world, moved_s, told):
+    world.verdicts["watch-10"] = ["FAIL"]
+    world.during["shift-0"] = lambda ctx: os._exit(KILLED)
+    assert forked(lambda: go(world, ports={"clock": FakeClock()})) == KILLED
+    del world.during["shift-0"]
+    breach = datetime.fromisoformat(_records("rollback.started")[0].data["breach_at"])
+    state = go(world, ports={"clock": FakeClock(breach + timedelta(seconds=moved_s))})
+    assert state.outcome == "rolled-back"
+    seconds = state.rollback["seconds_to_traffic_back"]
+    assert seconds is None if told is None else told <= seconds < told + 10
 
 
 def test_a_private_key_in_an_outcome_never_reaches_the_journal_and_the_outcome_is_not_lost_over_it(world):

@@ -1,6 +1,7 @@
-/* Preloaded: what a process takes for the time of day is off by the seconds in the file $DWCP_TEST_CLOCK names, read at every call.
+/* Preloaded: the time of day that a process is told is off by the seconds in the file $GOLIVE_CHAOS_CLOCK names, read at every call.
 
-   Nothing else is touched, as when the clock of a host is set: not the monotonic clock, not waits, not the times of files. */
+   Nothing else is touched: not the monotonic clock, not how long waits take, not the times of files. Unlike under a clock that is set,
+   a wait until a time of day ends by the machine's own clock. Python has none: what waits in it counts by the monotonic clock. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,7 @@
 #include <unistd.h>
 
 static long offset_s(void) {
-    const char *path = getenv("DWCP_TEST_CLOCK");
+    const char *path = getenv("GOLIVE_CHAOS_CLOCK");
     char text[32] = "";
     int saved = errno;
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
