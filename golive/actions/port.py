@@ -9,6 +9,7 @@ What else the engine reads from an action is set by the decorator :func:`action`
 ``Params``   pydantic model of the step's ``with:`` (default: nothing may be given)
 ``watch``    True for actions that observe for a time and have nothing to find: no probe; when interrupted they start from zero (False)
 ``verify``   True to have the engine probe again after ``apply``, and take nothing but DONE everywhere for a PASS (False)
+``grounds``  True to have hosts that do not answer waited for only after it: it makes them, or starts them again (False)
 ``reach``    ``reach(params) -> Reach``: how far towards the users the step brings the candidate (``Reach.NONE``)
 ``plan``     ``plan(ctx) -> list[str]``: what the step would do or ask, for a dry run, as lines for a person. It changes nothing, on no host
              and nowhere else but under ``ctx.workdir``; what cannot be told now it raises (what the probe finds; nothing for a watch)
@@ -201,6 +202,7 @@ class Action(Protocol):
     Params: type[BaseModel]
     watch: bool
     verify: bool
+    grounds: bool
 
     def reach(self, params: Mapping[str, Any]) -> Reach: ...
 
@@ -237,6 +239,7 @@ def complete(cls: type[Any]) -> type[Any]:
         ("Params", NoParams),
         ("watch", False),
         ("verify", False),
+        ("grounds", False),
         ("reach", _reaches_nothing),
         ("plan", _plans_by_its_probe),
     ):

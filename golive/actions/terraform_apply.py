@@ -23,6 +23,7 @@ class TerraformApply:
 
     name = "terraform.apply"
     budget = timedelta(minutes=20)
+    grounds = True
 
     def probe(self, ctx: StepContext) -> Findings:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from golive.errors import Refused
+from golive.errors import Unprepared
 
 __all__ = ["WallClock"]
 
@@ -21,15 +21,15 @@ class WallClock:
     """
 
     def __init__(self, place: Path) -> None:
-        """``place``: a directory that outlives the processes. Raises Refused."""
+        """``place``: a directory that outlives the processes. Raises Unprepared."""
         self._library, self._offset = place / "clock.so", place / "clock"
         if any(letter in str(self._library) for letter in " :"):
-            raise Refused(f"No library can be preloaded from {self._library}: its path has a space or a colon.")
+            raise Unprepared(f"No library can be preloaded from {self._library}: its path has a space or a colon.")
         try:
             subprocess.run([*_COMPILE, str(self._library), str(_SOURCE)], check=True, capture_output=True, text=True, timeout=60)
         except (OSError, subprocess.SubprocessError) as error:
             said = str(getattr(error, "stderr", None) or error).strip().splitlines()
-            raise Refused(f"The library that sets a process's clock could not be made with gcc: {said[0]}.") from None
+            raise Unprepared(f"The library that sets a process's clock could not be made with gcc: {said[0]}.") from None
         self.set(0)
 
     @property

@@ -38,6 +38,8 @@ class Fault:
     """Strikes in this stage only."""
     early: bool = False
     """Strikes what happens before T-0 only."""
+    database: bool = False
+    """The round's journal is in a PostgreSQL of its own, which is killed."""
 
 
 def _nothing(world: World, rng: random.Random) -> Callable[[], None]:
@@ -178,9 +180,10 @@ FAULTS = (
     Fault("host reboots", _reboot, kills_gateway=True),
     Fault("host replaced by another of its name", _replaced, keeps_hold=True),
     Fault("SSH accepts and hangs", lambda w, r: _wrong(_any(w, r), hangs=True)),
+    Fault("kill PostgreSQL", _nothing, database=True),
     Fault("host is slow", lambda w, r: _wrong(_any(w, r), slow_s=8.0), spares_run=True),
 )
-"""Neither a worker nor PostgreSQL is drawn: a simulated environment has none."""
+"""No worker is drawn: simulated hosts are played by the controller itself."""
 
 
 def named(name: str) -> Fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from golive.chaos.lab_mending import DISK, REAL, SSH, TABLE, network_of, rules_g
 from golive.chaos.lab_port import Operator, Stage
 from golive.chaos.lab_process import marked
 from golive.environment import Environment
+from golive.errors import BadInput
 from golive.fleet.model import Fleet, Host
 from golive.lab import podman
 from golive.lab.commands import must, run
@@ -86,7 +88,8 @@ class Fault:
     inside: bool = False
     """Strikes some time into a step, not at a record."""
     ground: int = 0
-    """Strikes this step of the stage that makes the hosts: the only one in which every round plays and applies something."""
+    """Strikes this one of the steps of the stage that makes the hosts that have something to do: the base play, always, and what comes
+    before it where ``prepare`` made it needed."""
     may_lose: bool = False
     """It ends or cuts what answers users."""
     restarts: bool = False
@@ -102,26 +105,33 @@ def _nothing(scene: Scene) -> Lift:
 
 def _program(program: str) -> Callable[[Scene], Lift]:
     def strike(scene: Scene) -> Lift:
-        end, found = time.monotonic() + _LOOK_S, list[int]()
-        while not found and time.monotonic() < end and scene.controller is not None and scene.controller.status is None:
-            found = marked(scene.env.name, program)
-            time.sleep(0.01)
-        if not found:
+        if _running(scene, program):
+            time.sleep(scene.rng.uniform(0, 3.0))
+        if not [pid for pid in _running(scene, program) if _killed(pid)]:
             scene.missed = f"no {program} of the run was seen"
-            return lambda: None
-        time.sleep(scene.rng.uniform(0, 0.2 if program == "terraform" else 3.0))
-        for pid in marked(scene.env.name, program):
-            _killed(pid)
         return lambda: None
 
     return strike
 
 
-def _killed(pid: int) -> None:
-    try:
+def _running(scene: Scene, program: str) -> list[int]:
+    """Pids of the run's processes of that name, once there are any; none when there are none while the controller lives."""
+    end, found = time.monotonic() + _LOOK_S, list[int]()
+    while not found and time.monotonic() < end and scene.controller is not None and scene.controller.status is None:
+        found = marked(scene.env.name, program)
+        time.sleep(0.01)
+    return found
+
+
+def _killed(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        return True
+    return False
+
+
+def _machine_off(scene: Scene) -> None:
+    must(["podman", "stop", "--time", "0", scene.victim.name], timeout_s=120)
 
 
 def _unit(pattern: str, where: Callable[[Scene], Host]) -> Callable[[Scene], Lift]:
@@ -202,6 +212,8 @@ def _second(scene: Scene) -> Lift:
         other.end()
     if scene.controller is not None and scene.controller.status is not None:
         scene.missed = "the first operator's command had ended"
+    elif status == BadInput.exit_code and scene.words[0] == "rollback" and not scene.stage.state().open:
+        scene.missed = "the first operator's run was over"
     elif status not in _SECOND[scene.words[0]]:
         scene.wrong.append(f"a second operator's {scene.words[0]} ended with {status}: {other.said[:200]}")
     return lambda: None
@@ -237,7 +249,7 @@ def _gateway(scene: Scene) -> Host:
 FAULTS = (
     Fault("kill -9 controller at a record", _nothing, kills=True),
     Fault("kill -9 controller inside a step", _nothing, kills=True, inside=True),
-    Fault("kill ansible-playbook", _program("ansible-playbook"), ground=2),
+    Fault("kill ansible-playbook", _program("ansible-playbook"), ground=1),
     Fault("SIGSTOP for a while", _stopped, lasts_s=(20.0, 60.0)),
     Fault("two operators", _second),
     Fault("kill the guard", _unit("dwcp-guard.service", _gateway)),
@@ -249,7 +261,7 @@ FAULTS = (
     Fault("kill an agent", _unit("dwcp-agent@*.service", lambda scene: scene.victim), may_lose=True, restarts=True),
     Fault("fill a disk", _fill_disk, prepare=_small_disk),
     Fault("kill haproxy", _unit("haproxy.service", _gateway), may_lose=True),
-    Fault("kill terraform", _program("terraform"), ground=1),
+    Fault("kill terraform", _program("terraform"), prepare=_machine_off, ground=1, may_lose=True, restarts=True),
     Fault("cut a site", _cut_site, may_lose=True),
     Fault("host reboots", _reboot, may_lose=True, restarts=True),
     Fault("host replaced by another of its name", _replaced, may_lose=True, restarts=True, replaces=True),

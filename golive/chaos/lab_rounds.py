@@ -165,7 +165,8 @@ def struck(env: Environment, fleet: Fleet, stage: Stage, plan: Plan, clock: Wall
     row = LabRow(plan.round, plan.kind, str(plan.at), "none", False, None, plan.candidate, False, 0)
     began, rng = time.monotonic(), random.Random(plan.seed)
     clock.set(0)
-    agents = [host for host in fleet.agents if not (plan.fault.replaces and (host.gateway or host.load))] or list(fleet.agents)
+    whole = plan.fault.replaces or plan.fault.ground  # the machine itself is struck: one that serves no users directly
+    agents = [host for host in fleet.agents if not (whole and (host.gateway or host.load))] or list(fleet.agents)
     scene = Scene(env, fleet, stage, rng, clock, rng.choice(agents))
     try:
         _Play(stage, plan, scene, row).through()

@@ -9,16 +9,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from golive import engine, environment
+from golive import engine, environment, journal_url
 from golive.chaos.checks import after
 from golive.chaos.controller import BUG, Controller, Place
 from golive.chaos.faults import FAULTS, Fault, named
+from golive.chaos.postgres import Postgres
 from golive.engine import Record, RunState
 from golive.environment import Environment
 from golive.errors import GoliveError
@@ -151,6 +152,7 @@ class _Round:
         self.directory = state
         self.commands = 0
         self.bugs: list[str] = []
+        self.database: Postgres | None = None
 
     def start(self, stops: tuple[Place, ...] = (), jump_s: float = 0.0) -> Controller:
         self.commands += 1
@@ -176,13 +178,29 @@ class _Round:
         return engine.standing(self.env).last
 
     def records(self) -> list[Record]:
-        return engine.open_journal(self.env).read() if (self.env.state / "journal.db").exists() else []
+        return engine.open_journal(self.env).read() if engine.has_journal(self.env) else []
+
+    @contextmanager
+    def shared_journal(self) -> Iterator[None]:
+        """The journal is in a PostgreSQL of this round's own."""
+        self.database = Postgres()
+        os.environ[journal_url.VARIABLE] = self.database.url
+        try:
+            yield
+        finally:
+            del os.environ[journal_url.VARIABLE]
+            self.database.close()
 
 
 def struck(root: Path, hosts: str, plan: Plan) -> Row:
     """Plays one round in a world of its own."""
-    began = time.monotonic()
     one = _Round(root, hosts, f"round-{plan.round}", plan.candidate)
+    with one.shared_journal() if plan.fault.database else nullcontext():
+        return _struck(one, plan)
+
+
+def _struck(one: _Round, plan: Plan) -> Row:
+    began = time.monotonic()
     rng, fault = random.Random(plan.seed), plan.fault
     was_struck, seen, wrong, before = False, 0, list[str](), ""
     lift: Callable[[], None] = lambda: None  # noqa: E731
@@ -286,6 +304,11 @@ def _strike(one: _Round, plan: Plan, controller: Controller, rng: random.Random)
         one.commands -= 1
         if other.status != 5 and "locked" not in other.said:  # it may have been stopped in the middle of a write
             one.bugs.append(f"a second operator's command ended with {other.status}, not with 5 (occupied): {other.said[:200]}")
+    if one.database is not None:
+        one.database.kill()
+        if rng.random() < 0.5:  # systemd starts it again; else the operator does
+            one.database.starts(after_s=rng.uniform(0.0, 8.0))
+        return one.database.up
     return plan.fault.strike(one.world, rng)
 
 

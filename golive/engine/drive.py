@@ -51,7 +51,6 @@ def drive(
                 if trigger is not None and not live.state.rolling_back:
                     raise Breach(trigger)
                 if not live.state.rolling_back and book is not None:
-                    _fence_first(live)
                     forward(live, book, until=until, leave_after=leave_after)
             except Breach as breach:
                 if not live.state.deployed:
@@ -109,26 +108,6 @@ def _decided(live: Live) -> Trigger | None:
     kind = "abort" if live.state.aborting else "rollback"
     data = {"by": decided.get("by"), "kind": kind, "category": decided.get("category")}
     return Trigger("operator", str(decided.get("reason")), str(decided.get("at") or ""), data)
-
-
-def _fence_first(live: Live) -> None:
-    """After an earlier process: hosts refuse what it may still send, and know who beats now, before anything is decided. A host that
-    does not take the token may still be acted on by the dead, so its state is unknown."""
-    if live.lease.took_over is None and live.state.attempts == 1:
-        return
-    timing = live.ports.timing
-    for attempt in range(1, timing.probes + 1):
-        # A host that was set aside carries no users of the candidate and is waited for by nobody.
-        silent = {target: finding for target, finding in live.fence().items() if target not in live.state.aside}
-        if not silent:
-            return
-        if attempt < timing.probes:
-            live.wait(timing.retry_s)
-    target, finding = next(iter(silent.items()))
-    raise Standstill(
-        f"unknown on {target}: {finding.reason}" + (f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""),
-        f"Make {', '.join(silent)} answer, or take it out of the inventory; then `./inv golive --env {live.name}` continues the run",
-    )
 
 
 @contextlib.contextmanager

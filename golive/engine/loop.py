@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,8 @@ def forward(live: Live, book: Runbook, *, until: str | None, leave_after: timede
         Interrupted, Occupied: this process has to stop.
     """
     stages = _selected(live, book)
+    if live.lease.took_over is not None or live.state.attempts > 1:
+        _fence(live, stages)
     due = live.pace.schedule(stages, datetime.fromisoformat(live.state.begin or ""))
     for stage in stages:
         known = live.state.stages.get(stage.name)
@@ -65,6 +68,36 @@ def _selected(live: Live, book: Runbook) -> list[Stage]:
     last = names.index(live.state.last_stage or names[-1])
     chosen = list(book.stages[first : last + 1])
     return [stage for stage in chosen if stage.converge] if live.state.already_live else chosen
+
+
+def _fence(live: Live, stages: Sequence[Stage]) -> None:
+    """After an earlier process: hosts refuse what it may still send, and know who beats now, before anything is decided. A host that
+    does not take the token may still be acted on by the dead, so its state is unknown: nothing is done before it answers, but what makes
+    it answer, when that is still to come in ``stages`` and nothing of the candidate is on hosts."""
+    timing = live.ports.timing
+    for attempt in range(1, timing.probes + 1):
+        # A host that was set aside carries no users of the candidate and is waited for by nobody.
+        silent = {target: finding for target, finding in live.fence().items() if target not in live.state.aside}
+        live.unfenced = bool(silent) and not live.state.deployed and any(_to_ground(live, stage) for stage in stages)
+        if not silent or live.unfenced:
+            return
+        if attempt < timing.probes:
+            live.wait(timing.retry_s)
+    target, finding = next(iter(silent.items()))
+    raise Standstill(
+        f"unknown on {target}: {finding.reason}" + (f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""),
+        f"Make {', '.join(silent)} answer, or take it out of the inventory; then {_again(live)}",
+    )
+
+
+def _to_ground(live: Live, stage: Stage) -> bool:
+    """Whether the stage has a step that makes hosts and has not been done."""
+    done = [step.id for step in stage.steps if (state := live.state.step_state(stage.name, step.id)) is not None and state.passed]
+    return any(_grounds(live, step) and step.id not in done for step in stage.steps)
+
+
+def _grounds(live: Live, step: Step) -> bool:
+    return live.ports.actions[step.uses].grounds
 
 
 def _stage(live: Live, stage: Stage, due: datetime | None, leave_after: timedelta | None) -> None:
@@ -92,6 +125,8 @@ def _stage(live: Live, stage: Stage, due: datetime | None, leave_after: timedelt
         before = live.state.step_state(stage.name, step.id)
         if (before is None or not before.passed) and not waived(live, stage, step):
             _step(live, stage, step)
+        if live.unfenced and _grounds(live, step):
+            _fence(live, ())
     live.append("stage.done", {}, stage.name)
     live.stage_deadline = None
     anchored(live)

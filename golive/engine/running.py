@@ -56,6 +56,8 @@ class Live:
     """Monotonic end of the running stage's budget."""
     breached: float | None = None
     """Monotonic time at which what sends the run back was seen; None when this process did not send it back."""
+    unfenced: bool = False
+    """Hosts did not take the token, and a step that is still to come makes them answer."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _looked: float = 0.0
     _watching: int = 0

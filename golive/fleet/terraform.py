@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import struct
 import sys
 import threading
@@ -178,6 +179,8 @@ class Terraform:
         if rc != 0:
             log = self._home / f"{command}.log"
             log.write_text(f"{out}\n{err}", encoding="utf-8")
+            if rc < 0:
+                raise Refused(f"`terraform {command}` was ended by {_signal(-rc)}. It can be run again (all it said in {log}).")
             raise clear_error(command, err or out, log)
         return str(out)
 
@@ -193,6 +196,13 @@ class Terraform:
         for name, value in self._variables.items():
             values[f"TF_VAR_{name}"] = value if isinstance(value, str) else json.dumps(value)
         return values
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _holder(state: Path) -> int:

@@ -29,7 +29,8 @@ def lab_rounds_of(env: Environment, seed: int, count: int, *, every_record: bool
 
     Raises:
         BadInput: what only simulated hosts can do was asked.
-        Refused: the lab could not be brought to where rounds begin, or no clock of a process can be set here.
+        Unprepared: no clock of a process can be set on this machine.
+        Refused: the lab could not be brought to where rounds begin.
     """
     if rehearsal:
         raise BadInput("A rehearsal with faults is one of simulated hosts: ./inv chaos --env lab --hosts sim:200 --rehearsal.")

@@ -34,7 +34,7 @@ def preflight(env: Environment, *, deadline: str = "") -> Result:
 
 
 def _journal(env: Environment) -> None:
-    if (env.state / "journal.db").exists() and (wrong := engine.open_journal(env).verify()):
+    if engine.has_journal(env) and (wrong := engine.open_journal(env).verify()):
         raise Held(f"the journal of {env.name} cannot be trusted: {wrong[0]}")
 
 
@@ -51,4 +51,4 @@ def _evidence(env: Environment) -> None:
 
 
 def _in_journal(env: Environment, run: str) -> bool:
-    return (env.state / "journal.db").exists() and next(iter(engine.open_journal(env).read(run)), None) is not None
+    return engine.has_journal(env) and next(iter(engine.open_journal(env).read(run)), None) is not None

@@ -243,6 +243,23 @@ def test_weights_labels_and_slots_survive_a_restart(gateway: World) -> None:
     assert gateway.ask("s")[1]["x-dwcp-release"].startswith("release-")
 
 
+def test_a_reload_leaves_no_request_of_a_kept_connection_unanswered(gateway: World) -> None:
+    kept = [gateway.client() for _ in range(20)]
+    try:
+        assert {gateway.ask("kept", client=client)[0] for client in kept} == {200}
+        gateway.reload_haproxy()
+        time.sleep(0.5)
+        # Asked again over connections that the worker before still has, and told there that these are over.
+        for client in kept:
+            status, headers, _ = gateway.ask("kept", client=client)
+            assert (status, headers.get("connection")) == (200, "close")
+        assert {gateway.ask("kept", client=client)[0] for client in kept} == {200}
+    finally:
+        for client in kept:
+            client.close()
+    until(lambda: gateway.up("a") and gateway.up("b"), "up after the reload")
+
+
 def test_setting_a_weight_twice_changes_nothing_and_history_tells_each_change_once(gateway: World) -> None:
     before = len(json.loads(gateway.host("weight", "history").stdout)["history"])
     assert gateway.set(10)["changed"] is True

@@ -30,7 +30,7 @@ from golive.onhost.build import build
 from golive.workers import parcel, play_on_worker
 from golive.workers.board import Board
 from tests.support import action_step
-from tests.support.private_postgres import Postgres, postgres
+from tests.support.postgres import Postgres
 
 HOSTS = ("ams-1", "ams-2")
 WAVE = Wave(1, 1, "ams", False, HOSTS)
@@ -105,7 +105,8 @@ class Site:
 
     def at_work(self) -> str:
         """The worker that has begun the newest job."""
-        return str(self.database.value("select worker from golive.job where worker is not null order by id desc limit 1"))
+        (worker,), *_ = self.database.psql("select worker from golive.job where worker is not null order by id desc limit 1")
+        return str(worker)
 
     def ctx(self, **change: Any) -> tuple[StepContext, list[tuple[str, dict[str, Any]]]]:
         made = action_step.Step(self.env, action_step.Hosts(), {}, self.env.state / "runs" / "run-1" / "step-1")
@@ -147,8 +148,9 @@ class Controller(threading.Thread):
 
 @pytest.fixture
 def database() -> Iterator[Postgres]:
-    with postgres() as made:
-        yield made
+    made = Postgres()
+    yield made
+    made.close()
 
 
 @pytest.fixture

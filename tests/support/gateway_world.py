@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -117,6 +118,7 @@ class World:
     zipapp: Path
     agents: dict[tuple[str, str], StandIn] = field(default_factory=dict)
     haproxy: ExitStack = field(default_factory=ExitStack)
+    master: subprocess.Popen[bytes] | None = None
 
     def host(self, *words: str, check: bool = True, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Runs the real ``dwcp-host``."""
@@ -180,8 +182,19 @@ class World:
 
     def start_haproxy(self) -> None:
         self.host("slot", "render")
-        self.haproxy.enter_context(running("haproxy", ["-W", "-db", "-f", str(self.root / "haproxy.cfg")], shared=self.root))
+        self.master = self.haproxy.enter_context(running("haproxy", ["-W", "-db", "-f", str(self.root / "haproxy.cfg")], shared=self.root))
         until(lambda: self.get()["runtime"] is not None, "HAProxy answers")
+
+    def reload_haproxy(self) -> None:
+        """As systemd does it: the master starts another worker, and the one before takes nobody new in."""
+
+        def worker() -> str:
+            return self.runtime("show info").partition("\nPid: ")[2].split("\n")[0]
+
+        before = worker()
+        assert before and self.master is not None
+        self.master.send_signal(signal.SIGUSR2)
+        until(lambda: worker() not in ("", before), "another worker answers")
 
     def stop_haproxy(self) -> None:
         self.haproxy.close()

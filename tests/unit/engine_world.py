@@ -170,6 +170,21 @@ def actions(world: World) -> dict[str, Any]:
     class SimBase(Base):
         pass
 
+    class SimGround(Base):
+        """Makes the hosts that do not answer."""
+
+        grounds = True
+
+        def probe(self, ctx: StepContext) -> Findings:
+            return {host: Finding(Found.ABSENT if host in world.unknown else Found.DONE, "as it is declared") for host in HOSTS}
+
+        def apply(self, ctx: StepContext, todo: Findings) -> Outcome:
+            world.during.get(ctx.step, lambda _: None)(ctx)
+            for host in todo:
+                world.unknown.pop(host, None)
+                world.change(host, "made", ctx.token)
+            return Outcome(Verdict.PASS, f"{len(todo)} hosts made", changed=len(todo))
+
     class SimCheck(Base):
         def probe(self, ctx: StepContext) -> Findings:
             return {"environment": Finding(Found.ABSENT, "a check is done anew")}
@@ -241,7 +256,7 @@ def actions(world: World) -> dict[str, Any]:
             ctx.note("gate", {"gate": ctx.step, "verdict": verdict.value, "n": 100})
             return Outcome(verdict, f"watched: {verdict.value}")
 
-    kinds = (SimBase, SimCheck, SimInstall, SimActivate, SimRetire, SimDeactivate, SimOver, SimShift, SimWatch)
+    kinds = (SimBase, SimGround, SimCheck, SimInstall, SimActivate, SimRetire, SimDeactivate, SimOver, SimShift, SimWatch)
     return {f"sim.{kind.__name__.removeprefix('Sim').lower()}": complete(kind)() for kind in kinds}
 
 

@@ -25,7 +25,7 @@ from golive.chaos.lab_port import Facts, HostFacts, Seen
 from golive.chaos.lab_process import marked
 from golive.chaos.lab_rounds import Countdown, Moment, Plan, drawn, next_words, struck
 from golive.engine import Record, RunState
-from golive.errors import BadInput, Refused
+from golive.errors import BadInput, Unprepared
 from golive.fleet.model import Fleet, Host
 from golive.verbs import chaos as verb
 
@@ -383,10 +383,10 @@ def test_a_clock_that_the_controller_does_not_run_under_is_no_jump(tmp_path: Pat
 def test_no_round_begins_where_no_clock_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spaced = tmp_path / "a place"
     spaced.mkdir()
-    with pytest.raises(Refused, match="has a space"):
+    with pytest.raises(Unprepared, match="has a space"):
         WallClock(spaced)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Refused, match=r"could not be made with gcc: .*No such file"):
+    with pytest.raises(Unprepared, match=r"could not be made with gcc: .*No such file"):
         WallClock(tmp_path)
 
 

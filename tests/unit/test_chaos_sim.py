@@ -52,6 +52,9 @@ def play(root: Path, number: int, kind: str, at: Place, candidate: str = GOOD) -
         (8, "fill the backups' storage", Place("pre-deployment", "record", 4), GOOD),
         (9, "another operator pauses, and resumes", Place("canary", "record", 3), GOOD),
         (10, INSIDE, Place("pre-deployment", "command", 20), GOOD),
+        (15, "kill PostgreSQL", Place("canary", "record", 4), GOOD),  # it comes back by itself
+        (16, "kill PostgreSQL", Place("deploy", "record", 5), GOOD),  # it does not
+        (17, "kill PostgreSQL", Place("rollback:candidate-out", "record", 2), "3.0.1+defect.errors"),
     ],
 )
 def test_a_run_that_was_struck_ends_right(root: Path, number: int, kind: str, at: Place, candidate: str) -> None:

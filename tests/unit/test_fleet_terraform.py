@@ -54,6 +54,18 @@ def test_a_locked_state_is_somebody_elses_run() -> None:
     assert type(error) is Occupied and error.exit_code == 5
 
 
+def test_a_terraform_that_was_killed_is_said_to_be_and_not_what_it_said_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "terraform"
+    program.write_text('#!/bin/sh\n[ "$1" = plan ] || exit 0\necho "module.site: Refreshing state..."\nkill -9 $$\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("GOLIVE_TERRAFORM", str(program))
+    monkeypatch.setenv("GOLIVE_STATE", str(tmp_path / "state"))
+    tool = Terraform(environment.load("lab"), {})
+    tool.init()
+    with pytest.raises(Refused, match=r"^`terraform plan` was ended by SIGKILL\. It can be run again \(all it said in .*plan\.log\)\.$"):
+        tool.plan()
+
+
 @pytest.mark.parametrize(("named", "kind"), [("GoliveError", GoliveError), ("annotations", Refused), ("nonsense", Refused)])
 def test_only_a_class_of_ours_is_taken_for_one(named: str, kind: type[GoliveError]) -> None:
     assert type(clear_error("apply", f"Error: It broke.\n\n[{named}]\n", LOG)) is kind
