@@ -51,7 +51,7 @@ class Store:
     Args:
         where: the file of an SQLite database, or a ``postgresql://`` URL.
         busy_s: how long a writer waits for another, and a connection for the server.
-        patience_s: how long :meth:`write` and :meth:`read` wait for a database that went away to come back.
+        patience_s: how long :meth:`write` and :meth:`read` wait for a database that went away to come back, all of them together.
         only_reads: the database itself refuses every write, and one that is not there is not made.
 
     Raises:
@@ -60,6 +60,7 @@ class Store:
 
     def __init__(self, where: Path | str, *, busy_s: float = 10.0, patience_s: float = 20.0, only_reads: bool = False) -> None:
         self.where, self.patience_s = where, patience_s
+        self._away_since: float | None = None
         self.name, self._engine = _engine(where, busy_s, only_reads)
         if only_reads:
             with self.reading() as connection:
@@ -170,14 +171,19 @@ class Store:
     def _patiently(
         self, transaction: Callable[[], contextlib.AbstractContextManager[sa.Connection]], work: Callable[[sa.Connection], T]
     ) -> T:
-        end, pause = time.monotonic() + self.patience_s, _PAUSE_S
+        pause = _PAUSE_S
         while True:
             try:
                 with transaction() as connection:
                     result = work(connection)
+                self._away_since = None
                 return result
             except Away:
-                if time.monotonic() + pause > end:
+                now = time.monotonic()
+                if self._away_since is None:
+                    self._away_since = now
+                # Counted from when it went: what is left to be said, at the end of a command, is tried once and not waited for again.
+                if now + pause > self._away_since + self.patience_s:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
