@@ -79,10 +79,11 @@ _BACK = "rollback:"
 
 
 def aside(ctx: StepContext) -> Mapping[str, Mapping[str, Any]]:
-    """Hosts that this run goes on without, and why. Nobody on the way back: the candidate may be on them, too."""
+    """Hosts that this run goes on without, and why. On the way back only those that are bare: on any other the candidate may be, too."""
+    last = {str(fact["host"]): fact for fact in ctx.facts("host.set-aside")}
     if ctx.stage.startswith(_BACK):
-        return {}
-    return {str(fact["host"]): fact for fact in ctx.facts("host.set-aside")}
+        return {name: fact for name, fact in last.items() if fact["state"] == "bare"}
+    return last
 
 
 def hosts_for(ctx: StepContext, role: str) -> Sequence[Host]:

@@ -15,10 +15,19 @@ import psycopg
 
 from golive.errors import Unprepared
 
-__all__ = ["Postgres"]
+__all__ = ["Postgres", "programs"]
 
+_DEBIAN = Path("/usr/lib/postgresql")
 _START_S = 60.0
 _SETTINGS = ("listen_addresses=", "fsync=on", "max_connections=60", "shared_buffers=16MB")
+
+
+def programs() -> Path:
+    """The directory of PostgreSQL's programs, the newest here. Raises Unprepared."""
+    found = sorted(_DEBIAN.glob("*/bin/postgres")) or [Path(path) for path in [shutil.which("postgres")] if path]
+    if not found:
+        raise Unprepared("PostgreSQL is not installed; on Debian: apt-get install postgresql.")
+    return found[-1].parent
 
 
 class Postgres:
@@ -26,10 +35,7 @@ class Postgres:
 
     def __init__(self) -> None:
         """Raises Unprepared: there is no PostgreSQL, or it makes no cluster here."""
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [Path(path) for path in [shutil.which("postgres")] if path]
-        if not found:
-            raise Unprepared("PostgreSQL is not installed; on Debian: apt-get install postgresql.")
-        self._bin = found[-1].parent
+        self._bin = programs()
         # Not below a directory that is root's alone; and the path of a socket is limited to 107 bytes. In memory where there is such a
         # place: a server that is killed loses nothing that it wrote.
         memory = "/dev/shm"  # noqa: S108  # a directory of our own is made in it

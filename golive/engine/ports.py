@@ -139,6 +139,8 @@ class Ports:
     """Reads the current Fleet; raises Unprepared before provisioning."""
     fence: Callable[[int, str], Findings] = _nothing_to_fence
     """``fence(token, run)`` raises the token on every host: DONE or UNKNOWN per host; nothing when there are no hosts yet."""
+    bare: Callable[[], Mapping[str, str]] = dict
+    """Hosts on which nothing of the toolkit is, as a machine has it that was put in place of another; and why that is known."""
     leftovers: Leftovers = field(default_factory=LocalLeftovers)
     watchers: Sequence[Watcher] = ()
     anchor: Callable[[Anchor], Findings] = _no_anchors

@@ -117,8 +117,21 @@ def _persistently(live: Live, stage: str, step: Step) -> Done:
             done = Done(Verdict.ERROR, str(error))
         if done.verdict is Verdict.PASS or attempt == timing.back_attempts:
             break
-        live.wait(pause)
+        if not _bare_aside(live, stage, step):
+            live.wait(pause)
     return done
+
+
+def _bare_aside(live: Live, stage: str, step: Step) -> bool:
+    """Whether hosts were set aside that turned out to be other machines by now, with nothing of the candidate to be taken back."""
+    try:
+        bare = live.ports.bare()
+    except GoliveError:
+        return False
+    new = {host: why for host, why in bare.items() if live.state.aside.get(host, {}).get("state") != "bare"}
+    for host, why in new.items():
+        live.append("host.set-aside", {"host": host, "state": "bare", "reason": why, "by": step.id}, stage, step.id)
+    return bool(new)
 
 
 def _traffic_back(live: Live, done: Done) -> None:

@@ -25,6 +25,8 @@ _TRIGGERS = {"DwcpErrorRateHigh": "breach", "DwcpCorruption": "corruption", "Dwc
 """Alerts that send a run back, with the runbook's word for why."""
 _NOT_FOUND = 127
 """A shell's exit status for a command that does not exist: a bare host has nothing to fence."""
+_OURS = ("/usr/local/sbin/dwcp-host", "/etc/dwcp", "/var/lib/dwcp", "/opt/dwcp", "/etc/systemd/system/dwcp-agent@.service")
+"""What a host has, and keeps, from its first play on."""
 
 
 def ports_of(env: Environment) -> Ports:
@@ -41,6 +43,7 @@ def ports_of(env: Environment) -> Ports:
         ports,
         fleet=lambda: read_fleet(env),
         fence=lambda token, run: _fence(env, token, run),
+        bare=lambda: _bare(env),
         watchers=(beat, alerts),
         anchor=lambda anchor: audit.leave(env, anchor),
         sign=lambda message: audit.sign(env, message),
@@ -70,6 +73,15 @@ def _fence(env: Environment, token: int, run: str) -> Findings:
             else:
                 found[name] = Finding(Found.DONE, f"token {token}")
     return found
+
+
+def _bare(env: Environment) -> dict[str, str]:
+    """Hosts that answer, with the key they are known by, and have neither ``dwcp-host`` nor anything that it or a play makes."""
+    fleet = read_fleet(env)
+    nothing = [word for path in _OURS for word in ("!", "-e", path, "-a")][:-1]
+    got = world(env, fleet).shell.each(fleet.hosts, ["test", *nothing], timeout_s=10)
+    why = "another machine by now: nothing of the toolkit is on it, so nothing of the candidate"
+    return {name: why for name, answer in got.items() if not isinstance(answer, GoliveError) and answer.rc == 0}
 
 
 class BeatWatcher:

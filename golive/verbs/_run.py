@@ -55,8 +55,11 @@ def shown(env: Environment, *, quiet: bool) -> Iterator[Tell]:
 def ended(env: Environment, state: RunState) -> Result:
     """The result of a verb that left the environment's run in ``state``."""
     text = sentence(env, state) + _unsealed(env, state)
-    if state.aside:
-        text += f" NOT on {', '.join(sorted(state.aside))}: set aside within the failure budget; `./inv status --env {env.name}` says why."
+    bare = {host for host, fact in state.aside.items() if fact.get("state") == "bare"}
+    if lost := sorted(state.aside.keys() - bare):
+        text += f" NOT on {', '.join(lost)}: set aside within the failure budget; `./inv status --env {env.name}` says why."
+    if bare:
+        text += f" NOT on {', '.join(sorted(bare))}: another machine by now; `./inv golive --env {env.name}` brings it what it needs."
     try:
         data = status(env).data
     except GoliveError as error:

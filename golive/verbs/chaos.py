@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from golive.chaos import rounds
+from golive.chaos import postgres, rounds
 from golive.chaos.rounds import Plan, Row
 from golive.environment import Environment
 from golive.errors import BadInput
@@ -71,13 +71,16 @@ def chaos(
 
 def _on_simulated(env: Environment, seed: int, count: int, every_record: bool, rehearsal: bool, keep: str, quiet: bool) -> Result:
     hosts = f"sim:{env.name.removeprefix('sim-')}"
+    plans = [] if rehearsal or every_record else [rounds.drawn(seed, number) for number in range(1, count + 1)]
+    if any(plan.fault.database for plan in plans):
+        postgres.programs()
     with rounds.ground(hosts) as root:
         if rehearsal:
             played: Iterable[Row] = [rounds.rehearsal(root, hosts, seed)]
         elif every_record:
             played = _every_record(root, hosts)
         else:
-            played = _side_by_side(root, hosts, [rounds.drawn(seed, number) for number in range(1, count + 1)])
+            played = _side_by_side(root, hosts, plans)
         return _played(env, seed, played, keep, quiet)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from golive.actions._world import Answer, ask, concluded, release_of, slot_of, unknown, world
+from golive.actions._world import Answer, aside, ask, concluded, release_of, slot_of, unknown, world
 from golive.actions.port import Found
 from golive.errors import BadInput, Held
 from golive.gates.verdict import Verdict
@@ -99,3 +99,11 @@ def test_a_changed_fleet_gets_connections_of_its_own(step: Step, monkeypatch: py
     assert world(step.env, step.fleet) is before and not closed
     after = world(step.env, fleet(user="deploy"))
     assert after is not before and after.fleet.hosts[0].ssh_user == "deploy" and closed == [True]
+
+
+def test_the_way_back_leaves_out_who_is_bare_and_nobody_else(step: Step) -> None:
+    for host, state in (("ams-1", "unreachable"), ("nyc-2", "failed")):
+        step.ctx().note("host.set-aside", {"host": host, "state": state, "reason": "x", "by": "installed"})
+    step.ctx().note("host.set-aside", {"host": "nyc-2", "state": "bare", "reason": "y", "by": "shift-0"})
+    assert set(aside(step.ctx())) == {"ams-1", "nyc-2"}
+    assert set(aside(step.ctx(stage="rollback:traffic-back"))) == {"nyc-2"}

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from golive import engine, environment
 from golive.actions import _world, release_activate, release_install
-from golive.chaos import rounds
+from golive.chaos import postgres, rounds
 from golive.chaos.checks import after, lost_s
 from golive.chaos.controller import Place
 from golive.chaos.faults import FAULTS
 from golive.chaos.rounds import GOOD, Plan, Row, drawn
-from golive.errors import BadInput
+from golive.errors import BadInput, Unprepared
 from golive.sim import hosts_of
 from golive.verbs import chaos as verb
+from golive.verbs._ports import _bare
 from golive.verbs.dry_run import dry_run
 
 HOSTS = "sim:5"
@@ -102,6 +105,21 @@ def finished(root: Path) -> Iterator[environment.Environment]:
     assert one.start().stopped(200) is False
     assert one.last().outcome == "succeeded"
     yield one.env
+
+
+def test_a_host_is_bare_with_nothing_on_it_when_it_says_so_itself(finished: environment.Environment) -> None:
+    host = hosts_of(finished).world.host(hosts_of(finished).world.fleet.agents[0].name)
+    assert _bare(finished) == {}
+    kept, there = host.root.with_name("kept"), host.condition
+    host.root.rename(kept)
+    try:
+        assert set(_bare(finished)) == {host.name}
+        host.put(replace(there, cut=True))
+        assert _bare(finished) == {}
+    finally:
+        host.put(there)
+        shutil.rmtree(host.root, ignore_errors=True)
+        kept.rename(host.root)
 
 
 def said(env: environment.Environment, *, may_lose: bool = True) -> list[str]:
@@ -185,6 +203,14 @@ def test_a_wrong_end_is_the_exit_code_and_stands_in_the_rows(monkeypatch: pytest
     assert set(result.data) >= {"schema", "seed", "rounds", "rows"}
     assert set(result.data["rows"][0]) >= {"round", "fault", "at", "end", "ok", "recovery_s"}
     assert verb.chaos(env, seed=3, count=1, quiet=True).exit_code == 0
+
+
+def test_no_round_begins_where_a_database_that_is_to_be_killed_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GOLIVE_STATE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(postgres, "_DEBIAN", tmp_path)
+    with pytest.raises(Unprepared, match="PostgreSQL is not installed"):
+        verb.chaos(environment.load("lab", HOSTS), count=len(FAULTS))
 
 
 def test_only_hosts_that_the_toolkit_makes_are_struck(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

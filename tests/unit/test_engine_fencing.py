@@ -9,6 +9,7 @@ import pytest
 
 from engine_world import GOLIVE, KILLED, World, forked, go
 from golive.actions.port import StepContext
+from golive.errors import Unreachable
 
 
 @pytest.fixture
@@ -66,3 +67,43 @@ def test_a_candidate_on_hosts_is_not_left_behind_on_one_that_is_off(world):
     world.unknown["nyc-1"] = "no route to host"
     state = go(world, golive=late)
     assert state.outcome == "held" and "unknown on nyc-1" in state.held["reason"] and not world.did("nyc-1", "made")
+
+
+def test_a_host_that_is_another_machine_by_now_has_nothing_to_be_taken_back(world):
+    """What acts on the way back goes on without it, from the next try on; and the record says which host, and why."""
+    world.verdicts["watch-10"] = ["FAIL"]
+    asked = []
+
+    def shift(ctx: StepContext) -> None:
+        if not ctx.facts("host.set-aside"):
+            raise Unreachable("nyc-1: dwcp-host: command not found", host="nyc-1")
+
+    def bare() -> dict[str, str]:
+        asked.append(1)
+        return {"nyc-1": "nothing is on it"}
+
+    world.during["shift-0"] = shift
+    state = go(world, ports={"bare": bare})
+    assert state.outcome == "rolled-back" and len(asked) == 1
+    assert {name: state.aside["nyc-1"][name] for name in ("state", "reason", "by")} == {
+        "state": "bare",
+        "reason": "nothing is on it",
+        "by": "shift-0",
+    }
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_host_that_is_not_known_to_be_bare_still_holds_the_way_back(world, answers):
+    world.verdicts["watch-10"] = ["FAIL"]
+
+    def shift(ctx: StepContext) -> None:
+        raise Unreachable("nyc-1 does not answer", host="nyc-1")
+
+    def bare() -> dict[str, str]:
+        if answers:
+            return {}
+        raise Unreachable("no host answers")
+
+    world.during["shift-0"] = shift
+    state = go(world, ports={"bare": bare})
+    assert state.outcome == "held" and "nyc-1 does not answer" in state.held["reason"] and not state.aside
