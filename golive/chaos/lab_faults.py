@@ -96,6 +96,8 @@ class Fault:
     """It ends units, which systemd starts again."""
     replaces: bool = False
     jumps: bool = False
+    slow: bool = False
+    """It takes seconds to strike: on the way back, which takes few, it begins with it."""
     lasts_s: tuple[float, float] = (4.0, 20.0)
 
 
@@ -251,7 +253,7 @@ FAULTS = (
     Fault("kill -9 controller inside a step", _nothing, kills=True, inside=True),
     Fault("kill ansible-playbook", _program("ansible-playbook"), ground=1),
     Fault("SIGSTOP for a while", _stopped, lasts_s=(20.0, 60.0)),
-    Fault("two operators", _second),
+    Fault("two operators", _second, slow=True),
     Fault("kill the guard", _unit("dwcp-guard.service", _gateway)),
     Fault("cut the controller", _cut_controller),
     Fault("kill prometheus", _unit("prometheus.service", lambda scene: scene.fleet.ops)),

@@ -132,6 +132,8 @@ def drawn(seed: int, number: int, *, kills_only: bool = False) -> Plan:
         at = Moment(stage, "step", fault.ground)
     elif fault.inside:
         at = Moment(stage, "step", rng.randint(1, _STEPS.get(stage, 2)), round(rng.uniform(0.0, 6.0), 2))
+    elif fault.slow and stage.startswith("rollback:"):
+        at = Moment("rollback:traffic-back", "record", 1)
     else:
         at = Moment(stage, "record", rng.randint(1, _LENGTHS[stage]))
     return Plan(number, fault.name, at, part, candidate, round(rng.uniform(*fault.lasts_s), 1), f"lab/{seed}/{number}")

@@ -148,6 +148,11 @@ def test_a_round_strikes_only_stages_that_it_plays() -> None:
         assert plan.at.stage in allowed or plan.at.stage.startswith("rollback:")
 
 
+def test_who_takes_seconds_to_strike_begins_with_the_way_back() -> None:
+    slow = [plan for number in range(1, 400) if (plan := drawn(2, number)).fault.slow and plan.at.stage.startswith("rollback:")]
+    assert slow and {str(plan.at) for plan in slow} == {"rollback:traffic-back+1 records"}
+
+
 def test_a_moment_is_counted_from_its_stage_and_steps_by_their_beginnings() -> None:
     seen = [Seen(1, "stage.started", "deploy"), Seen(2, "step.intent", "deploy", "a"), Seen(3, "wave.done", "deploy", "a")]
     assert not Countdown(Moment("validate", "record", 1)).reached(seen)
