@@ -128,6 +128,9 @@ def _bare_aside(live: Live, stage: str, step: Step) -> bool:
         bare = live.ports.bare()
     except GoliveError:
         return False
+    except Exception as error:  # traffic goes back also where this question is broken
+        live.bug(error)
+        return False
     new = {host: why for host, why in bare.items() if live.state.aside.get(host, {}).get("state") != "bare"}
     for host, why in new.items():
         live.append("host.set-aside", {"host": host, "state": "bare", "reason": why, "by": step.id}, stage, step.id)

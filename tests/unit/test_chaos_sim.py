@@ -213,6 +213,14 @@ def test_no_round_begins_where_a_database_that_is_to_be_killed_is_missing(monkey
         verb.chaos(environment.load("lab", HOSTS), count=len(FAULTS))
 
 
+def test_no_round_is_played_in_a_database_that_others_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GOLIVE_STATE", str(tmp_path))
+    monkeypatch.setenv("GOLIVE_JOURNAL", "postgresql://golive@db.example/golive")
+    for hosts in (HOSTS, ""):
+        with pytest.raises(BadInput, match="journals of their own"):
+            verb.chaos(environment.load("lab", hosts), count=1)
+
+
 def test_only_hosts_that_the_toolkit_makes_are_struck(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GOLIVE_STATE", str(tmp_path))
     for owners in ("staging", "prod"):

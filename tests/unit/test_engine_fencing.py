@@ -92,17 +92,19 @@ def test_a_host_that_is_another_machine_by_now_has_nothing_to_be_taken_back(worl
     }
 
 
-@pytest.mark.parametrize("answers", [False, True])
-def test_a_host_that_is_not_known_to_be_bare_still_holds_the_way_back(world, answers):
+@pytest.mark.parametrize("asked", ["answers", "does not answer", "is broken"])
+def test_a_host_that_is_not_known_to_be_bare_still_holds_the_way_back(world, asked):
     world.verdicts["watch-10"] = ["FAIL"]
 
     def shift(ctx: StepContext) -> None:
         raise Unreachable("nyc-1 does not answer", host="nyc-1")
 
     def bare() -> dict[str, str]:
-        if answers:
-            return {}
-        raise Unreachable("no host answers")
+        if asked == "is broken":
+            raise ValueError("a bug")
+        if asked == "does not answer":
+            raise Unreachable("no host answers")
+        return {}
 
     world.during["shift-0"] = shift
     state = go(world, ports={"bare": bare})
