@@ -27,12 +27,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copy(ROOT / name, place / name)
     for name in ("golive", "requirements", "inventories", "policies"):
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
-    assert inv(place, "--list").returncode == 0
+    assert inv(place, "--list", as_operators_do=True).returncode == 0
     yield place
 
 
-def inv(checkout: Path, *words: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "GOLIVE_STATE")}
+def inv(checkout: Path, *words: str, path: str | None = None, as_operators_do: bool = False) -> subprocess.CompletedProcess[str]:
+    without = ("PYTHONPATH", "VIRTUAL_ENV", "GOLIVE_STATE", *(["UV_COMPILE_BYTECODE"] if as_operators_do else []))
+    env = {key: value for key, value in os.environ.items() if key not in without}
     env["PATH"] = path or env["PATH"]
     return subprocess.run([str(checkout / "inv"), *words], cwd="/", env=env, capture_output=True, text=True, check=False)
 
@@ -41,6 +42,11 @@ def test_it_is_invoke_and_finds_its_tasks_from_anywhere(checkout: Path) -> None:
     done = inv(checkout, "--list")
     assert done.returncode == 0 and "provision" in done.stdout and done.stderr == ""
     assert inv(checkout, "drift", "--env", "nowhere").stderr.startswith("There is no environment 'nowhere'")
+
+
+def test_libraries_are_compiled_when_they_are_installed_and_not_at_every_start(checkout: Path) -> None:
+    (library,) = (checkout / ".venv").glob("lib/python*/site-packages/sqlalchemy")
+    assert list((library / "engine" / "__pycache__").glob("base.*.pyc"))
 
 
 def test_plain_invoke_does_the_same_inside(checkout: Path) -> None:
