@@ -212,11 +212,13 @@ def _second(scene: Scene) -> Lift:
     status = other.waited(60.0)
     if status is None:
         other.end()
+    if status in _SECOND[scene.words[0]]:
+        return lambda: None  # also when the first one ended meanwhile: to go back is asked of its process, and ends with it
     if scene.controller is not None and scene.controller.status is not None:
         scene.missed = "the first operator's command had ended"
     elif status == BadInput.exit_code and scene.words[0] == "rollback" and not scene.stage.state().open:
         scene.missed = "the first operator's run was over"
-    elif status not in _SECOND[scene.words[0]]:
+    else:
         scene.wrong.append(f"a second operator's {scene.words[0]} ended with {status}: {other.said[:200]}")
     return lambda: None
 

@@ -327,6 +327,45 @@ def test_programs_of_a_run_are_found_by_their_mark_and_no_others(tmp_path: Path)
             process.communicate()
 
 
+class Answering(Paper):
+    """A stage on which the next command ends at once, with a status."""
+
+    def __init__(self, answer: int, outcome: str) -> None:
+        super().__init__(states(outcome))
+        self.answer = answer
+
+    def type(self, words: Sequence[str], clock: WallClock | None = None) -> Any:
+        return Typed(self, [sys.executable, "-c", f"raise SystemExit({self.answer})"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "outcome", "first_ended", "said"),
+    [
+        ("golive", 5, "running", False, "struck"),
+        ("golive", 0, "running", False, "wrong"),
+        ("golive", 4, "held", True, "missed"),
+        ("rollback", 3, "rolled-back", True, "struck"),
+        ("rollback", 3, "running", False, "struck"),
+        ("rollback", 2, "rolled-back", False, "missed"),
+        ("rollback", 2, "running", False, "wrong"),
+        ("rollback", 0, "running", False, "wrong"),
+    ],
+)
+def test_what_a_second_operator_is_told_counts_when_it_was_told_in_time(
+    tmp_path: Path, verb: str, answer: int, outcome: str, first_ended: bool, said: str
+) -> None:
+    stage = Answering(answer, outcome)
+    first = Typed(stage, [sys.executable, "-c", "pass" if first_ended else "import time; time.sleep(60)"])
+    if first_ended:
+        first.waited(20)
+    scene = Scene(environment.load("lab"), fleet(), stage, random.Random(1), WallClock(tmp_path), fleet().hosts[0], first, (verb,))
+    try:
+        lab_faults.named("two operators").strike(scene)
+        assert (bool(scene.missed), bool(scene.wrong)) == (said == "missed", said == "wrong")
+    finally:
+        first.end()
+
+
 class Told:
     """A process that tells its clocks when asked, and the first words of what went wrong in a wait."""
 
