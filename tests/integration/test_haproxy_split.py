@@ -244,18 +244,19 @@ def test_weights_labels_and_slots_survive_a_restart(gateway: World) -> None:
 
 
 def test_a_reload_leaves_no_request_of_a_kept_connection_unanswered(gateway: World) -> None:
-    kept = [gateway.client() for _ in range(20)]
+    kept, first = [gateway.client() for _ in range(20)], gateway.client()
     try:
+        gateway.ask("first", client=first)
         assert {gateway.ask("kept", client=client)[0] for client in kept} == {200}
         gateway.reload_haproxy()
-        time.sleep(0.5)
+        until(lambda: gateway.ask("first", client=first)[1].get("connection") == "close", "the worker before is on its way out")
         # Asked again over connections that the worker before still has, and told there that these are over.
         for client in kept:
             status, headers, _ = gateway.ask("kept", client=client)
             assert (status, headers.get("connection")) == (200, "close")
         assert {gateway.ask("kept", client=client)[0] for client in kept} == {200}
     finally:
-        for client in kept:
+        for client in (*kept, first):
             client.close()
     until(lambda: gateway.up("a") and gateway.up("b"), "up after the reload")
 
