@@ -53,7 +53,10 @@ def chaos(
             f"Faults are for simulated hosts (./inv chaos --env lab --hosts sim:200) and for the lab's, not for the hosts of {env.name}."
         )
     if not isinstance(env.journal, Path):
-        raise BadInput(f"Rounds have journals of their own, in files; the one of {env.name} is a database that others may share: unset it.")
+        raise BadInput(
+            f"Rounds are played in a journal that is a file, and {env.name}'s is a database that others may share: "
+            "unset GOLIVE_JOURNAL, or take `journal:` out of its environment.yaml."
+        )
     writable("--keep", keep)
     if count < 1:
         raise BadInput(f"--rounds must be at least 1, not {count}.")
